@@ -1,0 +1,27 @@
+"""Every AnnData slot that latentcell reads or writes, in one place."""
+
+COUNTS_LAYER = "counts"
+"""``layers`` key under which :func:`latentcell.pp.seurat` keeps raw counts."""
+
+UNS = "latentcell"
+"""``uns`` key of what latentcell says about a whole AnnData object (provenance)."""
+
+
+def latent(name: str) -> str:
+    """``obsm`` key of the latent codes of model `name`: ``"vsc" -> "X_vsc"``."""
+    return f"X_{name}"
+
+
+def params(key_added: str) -> str:
+    """``uns`` key that belongs to the ``obsm`` key `key_added`: ``"X_vsc" -> "vsc"``."""
+    return key_added.removeprefix("X_")
+
+
+def inclusion(key_added: str) -> str:
+    """``obsm`` key of the inclusion probabilities that belong to `key_added`: ``"X_vsc" -> "vsc_inclusion"``."""
+    return f"{params(key_added)}_inclusion"
+
+
+def loadings(key_added: str) -> str:
+    """``varm`` key of linear decoder loadings that belong to `key_added`: ``"X_vsc" -> "vsc_loadings"``."""
+    return f"{params(key_added)}_loadings"
