@@ -1,0 +1,8 @@
+"""Models, in scvi-tools' manner: ``setup_anndata``, construct, ``train``, ask."""
+
+from ._files import load
+from .ae import AE
+from .vae import VAE
+from .vsc import VSC
+
+__all__ = ["AE", "VAE", "VSC", "load"]

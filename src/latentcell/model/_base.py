@@ -1,0 +1,418 @@
+"""What every model does: set up data, train, save, load."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scvi.model.base import BaseModelClass
+
+from latentcell import __version__
+from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell._scvi import register
+from latentcell.module.autoencoder import Autoencoder
+from latentcell.nn.schedules import Constant, Schedule
+from latentcell.train.loading import CellLoader, Cells
+from latentcell.train.plan import TrainingPlan
+from latentcell.train.run import fit
+
+from . import _files
+from ._cells import DataSpec, check_registrable, collect
+
+INFERENCE_BATCH = 1024
+"""Cells encoded or decoded at once unless told otherwise; no influence on results."""
+
+
+def own_params(scope: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a model's constructor, from its ``locals()``."""
+    return {k: v for k, v in scope.items() if k not in ("self", "adata", "registry", "__class__")}
+
+
+class AbstractModel(BaseModelClass):
+    """Set up, train, save, load. A final class builds :attr:`module` in its constructor.
+
+    Attributes
+    ----------
+    spec
+        What the model wants of an AnnData.
+    params
+        Arguments the model was built with.
+    train_defaults
+        Arguments of :meth:`train` that this model (or its preset) uses unless told otherwise.
+    """
+
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
+        "lr": 1e-3,
+        "lr_schedule": Constant(1.0),
+        "batch_size": None,
+        "max_epochs": None,
+        "weight_decay": 0.0,
+        "gradient_clip": None,
+    }
+    PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
+    module: Autoencoder
+    history_: dict[str, pd.DataFrame] | None
+    is_trained_: bool
+    train_indices_: np.ndarray | None
+    validation_indices_: np.ndarray | None
+
+    def __init__(self, adata: AnnData | None, registry: dict | None, params: dict[str, Any]) -> None:
+        if adata is None and registry is None:
+            raise DataError(f"{type(self).__name__} needs an AnnData: {type(self).__name__}(adata)")
+        if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
+            raise DataError(f"adata is not set up; first call {type(self).__name__}.setup_anndata(adata, ...)")
+        super().__init__(adata, registry=registry)
+        self.params = params
+        self.spec = DataSpec.from_registry(self.registry)
+        self.train_defaults = dict(self.TRAIN_DEFAULTS)
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        labels_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+    ) -> None:
+        """Tell the model where in `adata` to find its data. Nothing is copied.
+
+        Parameters
+        ----------
+        adata
+            Cells x genes; not a view. scvi-tools keeps its codes in ``obs["_scvi_*"]``, ``obsm["_scvi_*"]`` and
+            ``uns["_scvi_*"]``, as for any of its models.
+        layer
+            ``layers`` key of the matrix to model; None is ``X``.
+        batch_key
+            ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
+        labels_key
+            ``obs`` key of cell labels, kept with the model.
+        size_factor_key
+            ``obs`` key of each cell's size factor, in counts; without it the cell's total count is used.
+            Only count likelihoods use it.
+        categorical_covariate_keys, continuous_covariate_keys
+            ``obs`` keys of further covariates, which the decoder is told.
+
+        Raises
+        ------
+        DataError
+            If `adata` is a view, a key or layer is missing, a value is missing, or gene names repeat.
+        """
+        arguments = {
+            "layer": layer,
+            "batch_key": batch_key,
+            "labels_key": labels_key,
+            "size_factor_key": size_factor_key,
+            "categorical_covariate_keys": categorical_covariate_keys,
+            "continuous_covariate_keys": continuous_covariate_keys,
+        }
+        check_registrable(adata, arguments)
+        register(cls, adata, arguments)
+
+    @classmethod
+    def from_preset(cls, name: str, adata: AnnData, **overrides: Any) -> Self:
+        """Build the model with a document's settings, for the architecture and for :meth:`train`.
+
+        Parameters
+        ----------
+        name
+            A key of :attr:`PRESETS`.
+        adata
+            Cells, set up with :meth:`setup_anndata`.
+        **overrides
+            Arguments of the constructor that replace the preset's.
+
+        Raises
+        ------
+        DataError
+            If there is no such preset.
+        """
+        if name not in cls.PRESETS:
+            raise DataError(f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}")
+        preset = cls.PRESETS[name]
+        model = cls(adata, **(preset["model"] | overrides))  # type: ignore[call-arg]
+        model.train_defaults |= preset["train"]
+        return model
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        accelerator: str = "auto",
+        devices: int | str | list[int] = "auto",
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        shuffle_set_split: bool = True,
+        batch_size: int | None = None,
+        early_stopping: bool = False,
+        early_stopping_patience: int = 45,
+        lr: float | None = None,
+        lr_schedule: Schedule | None = None,
+        weight_decay: float | None = None,
+        gradient_clip: float | None = None,
+        precision: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        resume: bool = False,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+    ) -> None:
+        """Train the model on the cells it was built with.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes over the training cells. Default: the model's; else 200 up to 20,000 cells and fewer beyond
+            (about as many optimiser steps), at least 20.
+        accelerator, devices
+            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
+        train_size
+            Share of cells to train on, the rest is held out. Default: all cells, or 0.9 with `early_stopping`.
+        validation_size
+            Share of cells to hold out; default: what `train_size` leaves.
+        shuffle_set_split
+            Hold out random cells; False holds out the last ones.
+        batch_size
+            Cells per step. Default: the model's; else 128, fewer on small data so that an epoch has 8 steps.
+        early_stopping
+            Stop when the held-out ELBO has not improved for `early_stopping_patience` epochs, and put the best
+            weights back.
+        early_stopping_patience
+            See `early_stopping`.
+        lr, lr_schedule, weight_decay, gradient_clip
+            Adam's peak rate, its factor as a function of progress (0 to 1), decoupled weight decay, and the
+            largest gradient norm; default: the model's.
+        precision
+            Lightning's; None is 32-bit.
+        checkpoint_dir
+            Folder that receives ``last.ckpt`` after every epoch.
+        resume
+            Go on from that checkpoint, if there is one, as if the run had not been broken.
+        seed
+            Of everything random in training and in the split; default: the model's. The same seed gives the same
+            bits on the same CPU.
+        enable_progress_bar
+            Draw one line of progress on stderr.
+
+        Returns
+        -------
+        Nothing; :attr:`history` holds a curve per loss term, weight and rate. After Ctrl-C the model is usable
+        with the weights it had, and `KeyboardInterrupt` is raised.
+
+        Raises
+        ------
+        DataError
+            If there are too few cells, or an argument is out of range.
+        TrainingDivergedError
+            At the first loss that is not finite; the weights before that step are kept.
+        """
+        defaults = self.train_defaults
+        seed = self.params["seed"] if seed is None else seed
+        cells = self._training_cells()
+        train, held_out = _split(cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed)
+        batch_size = batch_size or defaults["batch_size"] or default_batch_size(len(train))
+        max_epochs = max_epochs or defaults["max_epochs"] or default_epochs(len(train))
+        if batch_size < 2 or max_epochs < 1:
+            raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
+        loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed)
+        plan = TrainingPlan(
+            self.module,
+            total_steps=max_epochs * len(loader),
+            lr=defaults["lr"] if lr is None else lr,
+            lr_schedule=defaults["lr_schedule"] if lr_schedule is None else lr_schedule,
+            weight_decay=defaults["weight_decay"] if weight_decay is None else weight_decay,
+        )
+        self.module.train()
+        interrupted = True
+        try:
+            interrupted = fit(
+                plan,
+                loader,
+                CellLoader(cells, held_out, INFERENCE_BATCH) if len(held_out) else None,
+                max_epochs=max_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                precision=precision,
+                gradient_clip=defaults["gradient_clip"] if gradient_clip is None else gradient_clip,
+                early_stopping_patience=early_stopping_patience if early_stopping else None,
+                seed=seed,
+                progress_title=f"Training {type(self).__name__}" if enable_progress_bar else None,
+                checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
+                resume=resume,
+            )
+        finally:
+            self.module.eval()
+            self.history_ = _history(plan.records)
+            self.train_indices_, self.validation_indices_ = train, held_out
+            self.is_trained_ = bool(plan.records) or self.is_trained_
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def save(self, dir_path: str | os.PathLike, overwrite: bool = False, save_anndata: bool = False) -> None:
+        """Save the model as a folder of two files: weights (safetensors) and everything else (JSON).
+
+        No pickle is written, and reading runs no code. The folder appears whole or not at all.
+
+        Parameters
+        ----------
+        dir_path
+            Folder to write.
+        overwrite
+            Replace a model that is there already; it survives until the new one is complete.
+        save_anndata
+            Also write the cells, as ``adata.h5ad`` in the folder.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder exists and `overwrite` is False, or holds something else.
+        """
+        record = {
+            "class": type(self).__name__,
+            "latentcell": __version__,
+            "params": _files.encode(self.params),
+            "train_defaults": _files.encode(self.train_defaults),
+            "registry": _files.registry_to_json(self.registry),
+            "is_trained": bool(self.is_trained_),
+            "history": _files.history_to_json(self.history_),
+        }
+        folder = Path(dir_path)
+        _files.write(folder, record, self.module.state_dict(), overwrite=overwrite)
+        if save_anndata and self.adata is not None:
+            self.adata.write_h5ad(folder / "adata.h5ad")
+
+    @classmethod
+    def load(cls, dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> Self:
+        """Load a model that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        dir_path
+            The folder.
+        adata
+            Cells to attach, with the model's genes (in any order) and keys; None attaches none, and every method
+            then needs its ``adata`` argument.
+        device
+            Where the weights go.
+
+        Raises
+        ------
+        ModelFileError
+            If the folder is not a model of this class, is damaged, or was written by a newer version.
+        DataError
+            If `adata` lacks genes, keys or categories of the model.
+        """
+        folder = Path(dir_path)
+        record = _files.read_record(folder)
+        if record["class"] != cls.__name__:
+            raise ModelFileError(
+                f"{folder} holds a {record['class']}, not a {cls.__name__}; use latentcell.model.load(...)"
+            )
+        weights = _files.read_weights(folder, record, device)
+        try:
+            params = _files.decode(record["params"])
+            registry = _files.registry_from_json(record["registry"])
+            model = cls(None, registry=registry, **params)  # type: ignore[call-arg]
+            model.module.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
+        model.module.to(device).eval()
+        model.train_defaults = _files.decode(record["train_defaults"])
+        model.history_ = _files.history_from_json(record["history"])
+        model.is_trained_ = bool(record["is_trained"])
+        if adata is not None:
+            model.attach(adata)
+        return model
+
+    def attach(self, adata: AnnData) -> None:
+        """Make `adata` the cells that methods use when given none.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others) and keys.
+
+        Raises
+        ------
+        DataError
+            Naming genes, keys, categories or values that do not fit.
+        """
+        self._cells(adata)
+        self._adata = adata
+
+    @property
+    def gene_likelihood(self) -> str:
+        """Likelihood in use: what ``gene_likelihood="auto"`` came to."""
+        return self.module.likelihood.name
+
+    def _cells(self, adata: AnnData | None) -> Cells:
+        """Checked cells of `adata`, or those the model was built with."""
+        if adata is None or adata is self.adata:
+            return self._training_cells()
+        return collect(adata, self.spec, kind=self.module.likelihood.data_kind, check=True)
+
+    def _training_cells(self) -> Cells:
+        if self.adata is None:
+            raise DataError("the model was loaded without cells; pass adata=..., or load(dir, adata)")
+        return collect(self.adata, self.spec, kind=self.module.likelihood.data_kind, check=False)
+
+    def _require_trained(self) -> None:
+        if not self.is_trained_:
+            raise NotTrainedError(f"this {type(self).__name__} has not been trained; call train() first")
+
+
+def default_batch_size(n_cells: int) -> int:
+    """128, fewer on small data so that an epoch has about 8 steps; at least 8.
+
+    Examples
+    --------
+    >>> default_batch_size(2638), default_batch_size(300), default_batch_size(30)
+    (128, 32, 8)
+    """
+    return int(min(128, max(8, 2 ** round(math.log2(max(n_cells / 8, 1))))))
+
+
+def default_epochs(n_cells: int) -> int:
+    """200 up to 20,000 cells; beyond that as many as keep the number of steps, at least 20.
+
+    Examples
+    --------
+    >>> default_epochs(2638), default_epochs(100_000), default_epochs(1_000_000)
+    (200, 40, 20)
+    """
+    return int(min(200, max(20, round(200 * 20_000 / n_cells))))
+
+
+def _split(
+    n_obs: int,
+    train_size: float | None,
+    validation_size: float | None,
+    early_stopping: bool,
+    shuffle: bool,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted indices of training and held-out cells."""
+    if train_size is None:
+        train_size = 1.0 - validation_size if validation_size is not None else (0.9 if early_stopping else 1.0)
+    if not 0.0 < train_size <= 1.0:
+        raise DataError(f"train_size must lie in (0, 1], got {train_size}")
+    n_train = math.ceil(train_size * n_obs)
+    n_held = n_obs - n_train if validation_size is None else math.floor(validation_size * n_obs)
+    if n_held < 0 or n_train + n_held > n_obs:
+        raise DataError(f"train_size + validation_size must not exceed 1, got {train_size} + {validation_size}")
+    if n_train < 2:
+        raise DataError(f"training needs at least 2 cells, there are {n_train} (of {n_obs} in adata)")
+    if early_stopping and n_held < 1:
+        raise DataError("early_stopping needs held-out cells; pass train_size below 1")
+    order = np.random.default_rng(seed).permutation(n_obs) if shuffle else np.arange(n_obs)
+    return np.sort(order[:n_train]), np.sort(order[n_train : n_train + n_held])
+
+
+def _history(records: list[dict[str, float]]) -> dict[str, pd.DataFrame]:
+    index = pd.Index([int(record["epoch"]) for record in records], name="epoch")
+    names = [name for name in (records[0] if records else {}) if name != "epoch"]
+    return {name: pd.DataFrame({name: [r[name] for r in records]}, index=index) for name in names}

@@ -1,0 +1,198 @@
+"""From AnnData to what a model reads: a matrix whose genes are matched by name, and codes of its covariates."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+
+from latentcell._checks import check_matrix
+from latentcell._errors import DataError
+from latentcell._scvi import read_registry
+from latentcell.train.loading import Cells
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model must find in any AnnData it is given.
+
+    Attributes
+    ----------
+    layer
+        ``layers`` key of the matrix; None is ``X``.
+    genes
+        Gene names, in the model's order.
+    batch_key, labels_key, size_factor_key
+        ``obs`` keys, or None.
+    batch, labels
+        Known categories, or None without a key.
+    categorical
+        Categories of each further categorical covariate, by ``obs`` key.
+    continuous
+        ``obs`` keys of continuous covariates.
+    """
+
+    layer: str | None
+    genes: list[str]
+    batch_key: str | None
+    labels_key: str | None
+    size_factor_key: str | None
+    batch: list | None
+    labels: list | None
+    categorical: dict[str, list]
+    continuous: list[str]
+
+    @classmethod
+    def from_registry(cls, registry: dict) -> "DataSpec":
+        """Read the spec of the data that `registry` was made from."""
+        found = read_registry(registry)
+        args = found.pop("setup_args")
+        keys = ("layer", "batch_key", "labels_key", "size_factor_key")
+        return cls(**{key: args[key] for key in keys}, **found)
+
+
+def matrix_of(adata: AnnData, layer: str | None) -> Any:
+    """The matrix of `adata` that `layer` names; a missing one is a :class:`DataError` listing those there are."""
+    if layer is None:
+        if adata.X is None:
+            raise DataError("adata.X is empty; name the matrix to use with setup_anndata(layer=...)")
+        return adata.X
+    if layer not in adata.layers:
+        there = sorted(str(key) for key in adata.layers if key is not None)
+        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
+    return adata.layers[layer]
+
+
+def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
+    """Refuse an AnnData that cannot be set up: a view, repeated genes or cells, missing keys, missing values.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    spec_keys
+        Arguments of ``setup_anndata`` by name.
+    """
+    if not isinstance(adata, AnnData):
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+    if adata.is_view:
+        raise DataError("adata is a view of another AnnData; make it an object of its own: adata = adata.copy()")
+    _check_unique(adata.var_names, "gene", "adata.var_names_make_unique()")
+    matrix_of(adata, spec_keys["layer"])
+    for argument in ("batch_key", "labels_key", "size_factor_key"):
+        if spec_keys[argument] is not None:
+            _column(adata, spec_keys[argument], argument)
+    for argument in ("categorical_covariate_keys", "continuous_covariate_keys"):
+        for key in spec_keys[argument] or ():
+            _column(adata, key, argument)
+    for argument in ("size_factor_key", "continuous_covariate_keys"):
+        keys = spec_keys[argument] or ()
+        for key in [keys] if isinstance(keys, str) else keys:
+            _numeric(adata, key, argument, positive=argument == "size_factor_key")
+
+
+def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
+    """Cells of `adata` as the model wants them.
+
+    Parameters
+    ----------
+    adata
+        Any AnnData with the model's genes (in any order, among any others) and keys.
+    spec
+        What the model wants.
+    kind
+        What the likelihood needs the values to be: ``"counts"``, ``"unit"``, ``"finite"``.
+    check
+        Look at every value and refuse what is not of that kind.
+
+    Raises
+    ------
+    DataError
+        Naming the missing genes, keys or categories, or the first cells with values that do not fit.
+    """
+    matrix = matrix_of(adata, spec.layer)
+    genes = match_genes(adata.var_names, spec.genes)
+    if check:
+        values = matrix if genes is None else matrix[:, genes]
+        where = "X" if spec.layer is None else f"layers[{spec.layer!r}]"
+        check_matrix(values, adata.obs_names, spec.genes, kind=kind, where=where)  # type: ignore[arg-type]
+    arrays: dict[str, np.ndarray] = {}
+    if spec.batch_key is not None and spec.batch is not None:
+        arrays[REGISTRY_KEYS.BATCH_KEY] = _codes(adata, spec.batch_key, spec.batch, "batch_key")
+    if spec.labels_key is not None and spec.labels is not None:
+        arrays[REGISTRY_KEYS.LABELS_KEY] = _codes(adata, spec.labels_key, spec.labels, "labels_key")
+    if spec.categorical:
+        columns = [_codes(adata, key, values, "categorical_covariate_keys") for key, values in spec.categorical.items()]
+        arrays[REGISTRY_KEYS.CAT_COVS_KEY] = np.concatenate(columns, axis=1)
+    if spec.continuous:
+        numeric = [_numeric(adata, key, "continuous_covariate_keys") for key in spec.continuous]
+        arrays[REGISTRY_KEYS.CONT_COVS_KEY] = np.stack(numeric, axis=1).astype(np.float32)
+    if spec.size_factor_key is not None:
+        factor = _numeric(adata, spec.size_factor_key, "size_factor_key", positive=True)
+        arrays[REGISTRY_KEYS.SIZE_FACTOR_KEY] = factor[:, None].astype(np.float32)
+    return Cells(matrix, genes=genes, arrays=arrays)
+
+
+def match_genes(names: pd.Index, wanted: Sequence[str]) -> np.ndarray | None:
+    """Positions of the wanted genes among `names`; None if `names` are just those, in that order."""
+    if len(names) == len(wanted) and list(names) == list(wanted):
+        return None
+    _check_unique(names, "gene", "adata.var_names_make_unique()")
+    positions = pd.Index(names).get_indexer(pd.Index(wanted))
+    missing = [gene for gene, position in zip(wanted, positions, strict=True) if position < 0]
+    if missing:
+        named = ", ".join(repr(gene) for gene in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise DataError(
+            f"{len(missing)} of the model's {len(wanted)} genes are not in adata.var_names: {named}. "
+            "The model needs every gene that it was trained on; are these the same gene identifiers?"
+        )
+    return positions
+
+
+def _codes(adata: AnnData, key: str, categories: list, argument: str) -> np.ndarray:
+    column = _column(adata, key, argument)
+    codes = pd.Index(categories, dtype=object).get_indexer(pd.Index(column.astype(object)))
+    if (codes < 0).any():
+        unknown = sorted({repr(value) for value in column[codes < 0]})
+        raise DataError(
+            f"obs[{key!r}] holds {', '.join(unknown[:5])}, unknown to the model ({argument}); it knows "
+            f"{', '.join(repr(value) for value in categories[:10])}{', ...' if len(categories) > 10 else ''}."
+        )
+    return codes[:, None].astype(np.int64)
+
+
+def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
+    if key not in adata.obs:
+        there = ", ".join(repr(str(name)) for name in adata.obs.columns) or "none"
+        raise DataError(f"obs has no {key!r} ({argument}={key!r}); its columns are {there}.")
+    column = adata.obs[key]
+    if column.isna().any():
+        cells = ", ".join(repr(str(name)) for name in adata.obs_names[column.isna()][:3])
+        raise DataError(
+            f"obs[{key!r}] ({argument}) is missing for {int(column.isna().sum())} cells, e.g. {cells}. "
+            "Leave those cells out or give them a category of their own."
+        )
+    return column
+
+
+def _numeric(adata: AnnData, key: str, argument: str, *, positive: bool = False) -> np.ndarray:
+    column = _column(adata, key, argument)
+    if not pd.api.types.is_numeric_dtype(column):
+        raise DataError(f"obs[{key!r}] ({argument}) must hold numbers, it holds {column.dtype}.")
+    values = column.to_numpy(dtype=float)
+    bad = ~np.isfinite(values) | ((values <= 0) if positive else False)
+    if bad.any():
+        cell = adata.obs_names[int(np.flatnonzero(bad)[0])]
+        need = "positive and finite" if positive else "finite"
+        raise DataError(f"obs[{key!r}] ({argument}) must be {need}; cell {cell!r} has {values[bad][0]}.")
+    return values
+
+
+def _check_unique(names: pd.Index, what: str, fix: str) -> None:
+    if not names.is_unique:
+        repeated: list[Hashable] = list(dict.fromkeys(names[names.duplicated()]))
+        named = ", ".join(repr(str(name)) for name in repeated[:3])
+        raise DataError(f"{len(repeated)} {what} names occur more than once, e.g. {named}; first call {fix}")

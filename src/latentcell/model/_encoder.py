@@ -1,0 +1,408 @@
+"""What every encoder-decoder model does: put the parts together, encode, reconstruct, measure."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from torch import Tensor
+
+from latentcell._checks import matrix_kind
+from latentcell._errors import DataError, NotTrainedError
+from latentcell.module.autoencoder import Autoencoder, Covariates
+from latentcell.nn.inputs import EncoderInput
+from latentcell.nn.latents import Code, Latent
+from latentcell.nn.likelihoods import LIKELIHOODS, Gaussian, Likelihood, NegativeBinomial
+from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder, Norm
+from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.schedules import Schedule
+from latentcell.train.loading import CellLoader, Cells
+
+from ._base import INFERENCE_BATCH, AbstractModel
+from ._cells import collect, matrix_of
+
+GeneLikelihood = Literal["auto", "normal", "bernoulli", "nb"]
+_LIKELIHOOD_OF_KIND = {"counts": "nb", "unit": "bernoulli", "non-negative": "normal", "real": "normal"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Sizes and choices that every encoder-decoder model shares; each is an argument of the model."""
+
+    n_latent: int
+    hidden: Sequence[int]
+    activation: str
+    norm: Norm
+    dropout: float
+    gene_likelihood: GeneLikelihood
+    gene_scale: Literal["gene"] | float
+    standardize_input: bool
+    encode_covariates: bool
+    first_linear: bool = False
+    head_sizes: Sequence[int] = ()
+
+
+class AbstractEncoder(AbstractModel):
+    """A model that encodes cells and decodes codes: latent representation, reconstruction and its error."""
+
+    def _assemble(
+        self,
+        network: Network,
+        *,
+        latent: Callable[[int], Latent],
+        objective: BetaELBO,
+        linear_decoder: bool = False,
+        non_negative: bool = False,
+        temperature: Schedule | None = None,
+    ) -> None:
+        """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their data.
+
+        Parameters
+        ----------
+        network
+            Sizes and choices.
+        latent
+            Makes the latent from the number of encoder features.
+        objective
+            The loss.
+        linear_decoder, non_negative
+            Decode by one linear map, with positive loadings if asked.
+        temperature
+            Of the gate.
+        """
+        n_genes = len(self.spec.genes)
+        name = network.gene_likelihood
+        if name == "auto":
+            if self.adata is None:
+                raise DataError("gene_likelihood='auto' needs cells to look at")
+            name = _LIKELIHOOD_OF_KIND[matrix_kind(matrix_of(self.adata, self.spec.layer))]  # type: ignore[assignment]
+            self.params = self.params | {"gene_likelihood": name}
+        if name not in LIKELIHOODS:
+            raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
+        if network.n_latent < 1 or any(size < 1 for size in network.hidden):
+            raise DataError(f"n_latent and hidden must be positive, got {network.n_latent}, {network.hidden}")
+        self._network = network
+        covariates = Covariates(
+            n_batch=len(self.spec.batch or ()),
+            n_cats_per_cov=[len(values) for values in self.spec.categorical.values()],
+            n_continuous_cov=len(self.spec.continuous),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.params["seed"])
+            likelihood: Likelihood = (
+                Gaussian(n_genes, scale=network.gene_scale) if name == "normal" else LIKELIHOODS[name](n_genes)
+            )
+            encoder_input = EncoderInput(
+                n_genes,
+                log_normalize=isinstance(likelihood, NegativeBinomial),
+                standardize=network.standardize_input,
+            )
+            encoder = MLP(
+                n_genes + (covariates.n_columns if network.encode_covariates else 0),
+                network.hidden,
+                activation=network.activation,
+                norm=network.norm,
+                dropout=network.dropout,
+                first_linear=network.first_linear,
+            )
+            sizes = (network.n_latent, covariates.n_columns, n_genes, likelihood.outputs)
+            decoder: LinearDecoder | MLPDecoder
+            if linear_decoder:
+                decoder = LinearDecoder(*sizes, non_negative=non_negative)
+            else:
+                decoder = MLPDecoder(
+                    *sizes,
+                    sizes=(*network.head_sizes[::-1], *network.hidden[::-1]),
+                    activation=network.activation,
+                    norm=network.norm,
+                    dropout=network.dropout,
+                )
+            self.module = Autoencoder(
+                encoder_input=encoder_input,
+                encoder=encoder,
+                latent=latent(encoder.n_out),
+                decoder=decoder,
+                likelihood=likelihood,
+                objective=objective,
+                covariates=covariates,
+                encode_covariates=network.encode_covariates,
+                temperature=temperature,
+            )
+        if self.adata is not None:
+            cells = collect(self.adata, self.spec, kind=likelihood.data_kind, check=True)
+            self._start_at_data(cells)
+        self.module.eval()
+        self._model_summary_string = (
+            f"{type(self).__name__} with {network.n_latent} latent dimensions, hidden layers "
+            f"{tuple(network.hidden)}, gene likelihood {name!r}, {n_genes} genes"
+        )
+
+    def get_reconstruction(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        *,
+        gene_list: Sequence[str] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Decode the cells' codes: the expected data of each cell.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes and keys; None takes those the model was built with.
+        indices
+            Cells to take, in this order; None takes all.
+        gene_list
+            Genes to return, in this order; None returns all of the model's.
+        batch_size
+            Cells decoded at once; no influence on the result.
+
+        Returns
+        -------
+        Array (cells x genes), float32, in the unit of the data the model was trained on: expected counts at the
+        cell's own depth for ``"nb"``, 0 to 1 for ``"bernoulli"``, the scale of the matrix for ``"normal"``.
+
+        Raises
+        ------
+        DataError, NotTrainedError
+            See :meth:`get_latent_representation`.
+        """
+        wanted = slice(None) if gene_list is None else self._gene_positions(gene_list)
+
+        def decode(code: Code, batch: dict[str, Tensor]) -> Tensor:
+            return self.module.decode(self._point(code), batch)[:, wanted]
+
+        return self._map(decode, adata, indices, batch_size)
+
+    def get_reconstruction_error(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        *,
+        return_mean: bool = True,
+    ) -> float | np.ndarray:
+        """Negative log-likelihood of cells given their code without noise; lower is better.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            See :meth:`get_reconstruction`.
+        return_mean
+            Mean over cells; False gives one value per cell.
+
+        Returns
+        -------
+        Nats per cell, summed over genes: a float, or an array (cells).
+        """
+
+        def error(code: Code, batch: dict[str, Tensor]) -> Tensor:
+            x, library, covariates = self.module.read(batch)
+            raw = self.module.decoder(self._point(code), covariates)
+            return self.module.likelihood.negative_log_likelihood(x, raw, library)
+
+        values = self._map(error, adata, indices, batch_size)
+        return float(values.mean(dtype=np.float64)) if return_mean else values
+
+    def get_architecture(self) -> list[dict[str, Any]]:
+        """Layers of the model from input to output, for :func:`latentcell.pl.architecture`.
+
+        Returns
+        -------
+        A list of dicts with ``part`` (``"input"``, ``"encoder"``, ``"latent"``, ``"decoder"``, ``"output"``),
+        ``name``, ``size`` (units), ``detail`` and ``branch`` (None, or the parameter of the code it leads to).
+        """
+        module, network = self.module, self._network
+
+        def layer(part: str, name: str, size: int, detail: str = "", branch: str | None = None) -> dict:
+            return {"part": part, "name": name, "size": size, "detail": detail, "branch": branch}
+
+        n_genes = len(self.spec.genes)
+        layers = [layer("input", "genes", n_genes, module.encoder_input.detail)]
+        for i, size in enumerate(module.encoder.sizes):
+            linear = network.first_linear and i == 0
+            layers.append(layer("encoder", "linear", size, "" if linear else module.encoder.detail))
+        names = {"code": "code", "mean": "mean", "scale": "standard deviation", "inclusion": "inclusion"}
+        for size in network.head_sizes:
+            layers += [layer("encoder", "linear", size, "ReLU", name) for name in module.latent.names]
+        if len(module.latent.names) > 1:
+            layers += [layer("latent", names[name], network.n_latent, branch=name) for name in module.latent.names]
+        layers.append(layer("latent", "code", network.n_latent, self._latent_detail()))
+        if isinstance(module.decoder, MLPDecoder):
+            body = module.decoder.body
+            layers += [layer("decoder", "linear", size, body.detail) for size in body.sizes]
+        elif module.decoder.non_negative:
+            layers.append(layer("decoder", "linear", n_genes, "non-negative loadings"))
+        layers.append(layer("output", "genes", n_genes, module.likelihood.detail))
+        return layers
+
+    @abstractmethod
+    def _point(self, code: Code) -> Tensor:
+        """The code without noise (cells x n_latent) that stands for a cell in reconstructions."""
+
+    @abstractmethod
+    def _latent_detail(self) -> str:
+        """What the drawing of the model says at the code."""
+
+    def _map(
+        self,
+        read: Callable[[Code, dict[str, Tensor]], Tensor],
+        adata: AnnData | None,
+        indices: Sequence[int] | None,
+        batch_size: int | None,
+    ) -> np.ndarray:
+        """Apply `read` to the codes of cells, batch by batch, into one array with a row per cell."""
+        self._require_trained()
+        cells = self._cells(adata)
+        rows = _rows(indices, cells.n_obs)
+        result: np.ndarray | None = None
+        done = 0
+        for batch, code in self._codes(cells, rows, batch_size or INFERENCE_BATCH):
+            values = read(code, batch).cpu().numpy()
+            if result is None:
+                result = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
+            result[done : done + len(values)] = values
+            done += len(values)
+        if result is None:
+            raise DataError("no cells to look at: indices is empty")
+        return result
+
+    def _codes(self, cells: Cells, rows: np.ndarray, batch_size: int) -> Iterator[tuple[dict[str, Tensor], Code]]:
+        device = self.module.device
+        with torch.inference_mode():
+            for batch in CellLoader(cells, rows, batch_size):
+                on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+                yield on_device, self.module.encode(on_device)
+
+    def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
+        positions = pd.Index(self.spec.genes).get_indexer(pd.Index(genes))
+        if (positions < 0).any():
+            missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
+            raise DataError(f"gene_list names genes the model does not have: {missing[:5]}")
+        return positions
+
+    def _start_at_data(self, cells: Cells) -> None:
+        """Start decoder bias, gene scales and encoder input at the means and deviations of the data."""
+        likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
+        moments = {"data": _Moments(), "input": _Moments()}
+        library = _Moments()
+        for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
+            x, size, _ = self.module.read(batch)
+            moments["data"].add(x)
+            library.add(size)
+            if encoder_input.standardize:
+                logged = torch.log1p(x * (EncoderInput.TARGET_SUM / size))
+                moments["input"].add(logged if encoder_input.log_normalize else x)
+        mean, std = moments["data"].result()
+        self.module.decoder.set_bias("mean", likelihood.start(mean, std))
+        if encoder_input.standardize:
+            encoder_input.start(*moments["input"].result())
+
+
+class AbstractVariational(AbstractEncoder):
+    """An encoder whose code has a posterior and a prior: adds the evidence lower bound."""
+
+    def get_elbo(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        *,
+        return_mean: bool = True,
+        n_samples: int = 1,
+        seed: int = 0,
+    ) -> float | np.ndarray:
+        """Negative evidence lower bound of cells, with every KL weight 1; lower is better.
+
+        The sign is scvi-tools': reconstruction error plus KL.
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            See :meth:`get_reconstruction`.
+        return_mean
+            Mean over cells; False gives one value per cell.
+        n_samples
+            Draws of the code per cell that the reconstruction error is averaged over.
+        seed
+            Of the draws.
+
+        Returns
+        -------
+        Nats per cell: a float, or an array (cells).
+        """
+
+        def bound(code: Code, batch: dict[str, Tensor]) -> Tensor:
+            x, library, covariates = self.module.read(batch)
+            total = self.module.kl(code)
+            for _ in range(n_samples):
+                draw = self.module.encode(batch).z
+                raw = self.module.decoder(draw, covariates)
+                total = total + self.module.likelihood.negative_log_likelihood(x, raw, library) / n_samples
+            return total
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            values = self._map(bound, adata, indices, batch_size)
+        return float(values.mean(dtype=np.float64)) if return_mean else values
+
+    def _posterior(
+        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the posterior before the latent's transform (each cells x n_latent)."""
+
+        def both(code: Code, batch: dict[str, Tensor]) -> Tensor:
+            if code.qz is None:
+                raise NotTrainedError("this code has no posterior")
+            return torch.stack([code.qz.mean, code.qz.variance], dim=1)
+
+        values = self._map(both, adata, indices, batch_size)
+        return values[:, 0], values[:, 1]
+
+    def _sampled(
+        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None, seed: int
+    ) -> np.ndarray:
+        """One draw of each cell's code (cells x n_latent)."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._map(lambda code, batch: code.z, adata, indices, batch_size)
+
+
+class _Moments:
+    """Mean and standard deviation of columns, batch by batch, in double precision."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.sum: Tensor | float = 0.0
+        self.square: Tensor | float = 0.0
+
+    def add(self, x: Tensor) -> None:
+        x = x.double()
+        self.n += x.shape[0]
+        self.sum = self.sum + x.sum(0)
+        self.square = self.square + x.square().sum(0)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        mean = torch.as_tensor(self.sum) / self.n
+        variance = (torch.as_tensor(self.square) / self.n - mean.square()).clamp(min=0.0)
+        return mean.float(), variance.sqrt().float()
+
+
+def _rows(indices: Sequence[int] | None, n_obs: int) -> np.ndarray:
+    if indices is None:
+        return np.arange(n_obs)
+    rows = np.asarray(indices)
+    if rows.dtype == bool:
+        if rows.shape != (n_obs,):
+            raise DataError(f"a boolean indices needs one entry per cell ({n_obs}), got {rows.shape}")
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise DataError("indices must be a list of cell positions (integers) or a boolean mask")
+    if rows.size and (rows.min() < -n_obs or rows.max() >= n_obs):
+        raise DataError(f"indices reach {rows.max()}, but there are only {n_obs} cells")
+    return np.where(rows < 0, rows + n_obs, rows).astype(np.int64)

@@ -1,0 +1,165 @@
+"""The deep autoencoder."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from anndata import AnnData
+from torch import Tensor
+
+from latentcell.nn.latents import Code, Deterministic
+from latentcell.nn.mlp import Norm
+from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.schedules import Constant
+
+from ._base import own_params
+from ._encoder import AbstractEncoder, GeneLikelihood, Network
+
+
+class AE(AbstractEncoder):
+    r"""Deep autoencoder: a code that is a function of the cell, without noise or prior.
+
+    It minimises the reconstruction error :math:`-\log p(x | z = f(x))`; with the normal likelihood of fixed scale
+    that is the sum of squared errors.
+
+    Parameters
+    ----------
+    adata
+        Cells, set up with :meth:`setup_anndata`.
+    registry
+        Instead of `adata`, the registry of a saved model.
+    n_latent
+        Dimensions of the code.
+    hidden
+        Units of the encoder's layers; the decoder mirrors them.
+    activation, norm, dropout
+        Of every hidden layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ...; ``"batch"``, ``"layer"`` or None; share
+        of units dropped.
+    code_activation
+        Of the code; ``"relu"`` is the PBMC3k document's and can switch dimensions off for ever.
+    gene_likelihood
+        ``"normal"`` (any numbers), ``"bernoulli"`` (0 to 1), ``"nb"`` (counts); ``"auto"`` chooses by what the
+        matrix holds and writes the choice to :attr:`gene_likelihood`.
+    gene_scale
+        Standard deviation of the normal likelihood: a number for all genes (mean squared error), or ``"gene"`` to
+        learn one per gene.
+    standardize_input
+        Standardise genes at the encoder's input (not in the likelihood).
+    encode_covariates
+        Tell batch and covariates to the encoder too, not only to the decoder.
+    first_linear
+        Leave the first layer without activation, as in the PBMC3k document.
+    head_sizes
+        Hidden ReLU layers of the code's own, after the shared ones.
+    seed
+        Of the initial weights and, by default, of training.
+
+    References
+    ----------
+    Hinton and Salakhutdinov, Science 2006, `doi:10.1126/science.1127647
+    <https://doi.org/10.1126/science.1127647>`__.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.simulate_groups(seed=0)
+    >>> lc.model.AE.setup_anndata(adata)
+    >>> model = lc.model.AE(adata, n_latent=2, hidden=(10,))
+    >>> model.train(max_epochs=2, enable_progress_bar=False)
+    >>> adata.obsm["X_ae"] = model.get_latent_representation()
+    >>> adata.obsm["X_ae"].shape
+    (90, 2)
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {
+        "pbmc3k-2020": {
+            "model": {
+                "n_latent": 6,
+                "hidden": (128, 32),
+                "head_sizes": (16,),
+                "norm": None,
+                "dropout": 0.0,
+                "first_linear": True,
+                "code_activation": "relu",
+                "gene_likelihood": "normal",
+                "gene_scale": 0.5**0.5,
+                "standardize_input": False,
+            },
+            "train": {"lr": 1e-3, "lr_schedule": Constant(1.0), "batch_size": 256, "max_epochs": 200},
+        },
+    }
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        *,
+        registry: dict | None = None,
+        n_latent: int = 10,
+        hidden: Sequence[int] = (128,),
+        activation: str = "relu",
+        norm: Norm = "batch",
+        dropout: float = 0.1,
+        code_activation: str = "identity",
+        gene_likelihood: GeneLikelihood = "auto",
+        gene_scale: Literal["gene"] | float = 1.0,
+        standardize_input: bool = True,
+        encode_covariates: bool = False,
+        first_linear: bool = False,
+        head_sizes: Sequence[int] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(adata, registry, own_params(locals()))
+        self._assemble(
+            Network(
+                n_latent=n_latent,
+                hidden=hidden,
+                activation=activation,
+                norm=norm,
+                dropout=dropout,
+                gene_likelihood=gene_likelihood,
+                gene_scale=gene_scale,
+                standardize_input=standardize_input,
+                encode_covariates=encode_covariates,
+                first_linear=first_linear,
+                head_sizes=head_sizes,
+            ),
+            latent=lambda n_in: Deterministic(n_in, n_latent, code_activation=code_activation, head_sizes=head_sizes),
+            objective=BetaELBO({}),
+        )
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Code of each cell.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
+            built with.
+        indices
+            Cells to take, in this order (positions or a boolean mask); None takes all.
+        batch_size
+            Cells encoded at once; no influence on the result.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32, rows in the order of `indices`.
+
+        Raises
+        ------
+        NotTrainedError
+            Before :meth:`train`.
+        DataError
+            Naming genes, keys, categories or values that do not fit.
+        """
+        return self._map(lambda code, batch: code.mode, adata, indices, batch_size)
+
+    def _point(self, code: Code) -> Tensor:
+        return code.mode
+
+    def _latent_detail(self) -> str:
+        return ""

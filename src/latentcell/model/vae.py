@@ -1,0 +1,152 @@
+"""The beta-VAE."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from anndata import AnnData
+from torch import Tensor
+
+from latentcell.nn.latents import Code, Gaussian
+from latentcell.nn.mlp import Norm
+from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.schedules import Constant, Schedule
+
+from ._base import own_params
+from ._encoder import AbstractVariational, GeneLikelihood, Network
+from .ae import AE
+
+
+class VAE(AbstractVariational):
+    r"""Beta-VAE: codes N(mu, sigma^2) held to N(0, 1) with weight beta.
+
+    It minimises :math:`E_q[-\log p(x|z)] + \beta \, KL(q(z|x) \| N(0, I))`. beta = 1 is the standard VAE; below 1
+    the code keeps more of the cell, above 1 dimensions become independent at the price of detail.
+
+    Parameters
+    ----------
+    adata, registry, n_latent, hidden, activation, norm, dropout
+        See :class:`AE`.
+    beta
+        Weight of the KL: a number, or a schedule of training progress such as
+        ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
+    gene_likelihood, gene_scale, standardize_input, encode_covariates, first_linear, head_sizes, seed
+        See :class:`AE`. By default each gene's scale is learned, so that reconstruction and KL are in balance
+        whatever the unit of the data.
+
+    References
+    ----------
+    Kingma and Welling, ICLR 2014, `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__. Higgins et al., beta-VAE,
+    ICLR 2017, `openreview.net/forum?id=Sy2fzU9gl <https://openreview.net/forum?id=Sy2fzU9gl>`__. Lopez et al.,
+    Nature Methods 2018, `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.simulate_groups(seed=0)
+    >>> lc.model.VAE.setup_anndata(adata)
+    >>> model = lc.model.VAE(adata, n_latent=2, beta=2.0)
+    >>> model.train(max_epochs=2, enable_progress_bar=False)
+    >>> model.get_latent_representation(indices=[5, 0]).shape
+    (2, 2)
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {
+        "pbmc3k-2020": {
+            "model": {
+                **{k: v for k, v in AE.PRESETS["pbmc3k-2020"]["model"].items() if k != "code_activation"},
+                "beta": 2.0,
+            },
+            "train": AE.PRESETS["pbmc3k-2020"]["train"],
+        },
+    }
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {"lr_schedule": Constant(1.0)}
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        *,
+        registry: dict | None = None,
+        n_latent: int = 10,
+        hidden: Sequence[int] = (128,),
+        activation: str = "relu",
+        norm: Norm = "batch",
+        dropout: float = 0.1,
+        beta: float | Schedule = 1.0,
+        gene_likelihood: GeneLikelihood = "auto",
+        gene_scale: Literal["gene"] | float = "gene",
+        standardize_input: bool = True,
+        encode_covariates: bool = False,
+        first_linear: bool = False,
+        head_sizes: Sequence[int] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(adata, registry, own_params(locals()))
+        self._assemble(
+            Network(
+                n_latent=n_latent,
+                hidden=hidden,
+                activation=activation,
+                norm=norm,
+                dropout=dropout,
+                gene_likelihood=gene_likelihood,
+                gene_scale=gene_scale,
+                standardize_input=standardize_input,
+                encode_covariates=encode_covariates,
+                first_linear=first_linear,
+                head_sizes=head_sizes,
+            ),
+            latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
+            objective=BetaELBO({"kl": beta}),
+        )
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        give_mean: bool = True,
+        batch_size: int | None = None,
+        return_dist: bool = False,
+        *,
+        seed: int = 0,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Code of each cell: the posterior's mean.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
+            built with.
+        indices
+            Cells to take, in this order (positions or a boolean mask); None takes all.
+        give_mean
+            Return the mean; False returns one draw.
+        batch_size
+            Cells encoded at once; no influence on the result.
+        return_dist
+            Return mean and variance of the posterior instead.
+        seed
+            Of the draw.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32, rows in the order of `indices`; two of them with `return_dist`.
+
+        Raises
+        ------
+        NotTrainedError
+            Before :meth:`train`.
+        DataError
+            Naming genes, keys, categories or values that do not fit.
+        """
+        if return_dist:
+            return self._posterior(adata, indices, batch_size)
+        if not give_mean:
+            return self._sampled(adata, indices, batch_size, seed)
+        return self._map(lambda code, batch: code.mean, adata, indices, batch_size)
+
+    def _point(self, code: Code) -> Tensor:
+        return code.mean
+
+    def _latent_detail(self) -> str:
+        return "normal"

@@ -1,0 +1,249 @@
+"""The variational sparse coder."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from anndata import AnnData
+from torch import Tensor
+
+from latentcell._errors import DataError
+from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
+from latentcell.nn.mlp import LinearDecoder, Norm
+from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.schedules import Constant, Cosine, Linear, Schedule
+
+from ._base import own_params
+from ._encoder import AbstractVariational, GeneLikelihood, Network
+from .ae import AE
+
+
+class VSC(AbstractVariational):
+    r"""Beta-VSC, the variational sparse coder: each dimension is exactly 0 in most cells.
+
+    A dimension is on in a cell with probability gamma, and then N(mu, sigma^2). Against the prior
+    alpha N(0, 1) + (1 - alpha) delta_0 the KL divergence of a cell is
+
+    .. math::
+
+        \sum_j \gamma_j \tfrac12 (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)
+        + \gamma_j \log\frac{\gamma_j}{\alpha} + (1-\gamma_j) \log\frac{1-\gamma_j}{1-\alpha}.
+
+    Here its spike part is split, without change of value on average, into what a cell's gates say about the cell
+    (information) and how far each dimension's use is from alpha (usage); each has a weight of its own. With a
+    non-negative slab and a non-negative linear decoder (the defaults) dimensions are additive programmes.
+
+    Parameters
+    ----------
+    adata, registry, n_latent, hidden, activation, norm, dropout
+        See :class:`AE`.
+    alpha
+        Prior share of cells in which a dimension is on.
+    beta
+        Weight of the slab's KL.
+    beta_information, beta_usage
+        Weights of the spike's two KL terms: numbers or schedules; None takes `beta` for both, which is the plain
+        beta-VSC.
+    transform
+        Of the slab: ``"softplus"`` makes codes non-negative, ``"identity"`` leaves them signed.
+    decoder
+        ``"linear"`` (readable loadings) or ``"mlp"``.
+    non_negative
+        Constrain the loadings of the linear decoder to be positive.
+    gate
+        ``"concrete"``, or the paper's ``"sigmoid"``.
+    temperature
+        Of the gate: a number or a schedule; for ``"sigmoid"`` it is the slope.
+    gene_likelihood, gene_scale, standardize_input, encode_covariates, first_linear, head_sizes, seed
+        See :class:`AE` and :class:`VAE`.
+
+    References
+    ----------
+    Tonolini, Jensen and Murray-Smith, Variational Sparse Coding, UAI 2020, PMLR 115:690-700.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.simulate_groups(seed=0)
+    >>> lc.model.VSC.setup_anndata(adata)
+    >>> model = lc.model.VSC(adata, n_latent=8)
+    >>> model.train(max_epochs=3, enable_progress_bar=False)
+    >>> codes = model.get_latent_representation()
+    >>> codes.shape, bool((codes == 0).any())
+    ((90, 8), True)
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {
+        "pbmc3k-2020": {
+            "model": {
+                **{k: v for k, v in AE.PRESETS["pbmc3k-2020"]["model"].items() if k != "code_activation"},
+                "alpha": 0.5,
+                "beta": 2.0,
+                "beta_information": None,
+                "beta_usage": None,
+                "transform": "identity",
+                "decoder": "mlp",
+                "non_negative": False,
+                "gate": "sigmoid",
+                "temperature": Linear(50.0, 200.0),
+            },
+            "train": AE.PRESETS["pbmc3k-2020"]["train"],
+        },
+    }
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {
+        "lr": 3e-3,
+        "lr_schedule": Cosine(1.0, 0.0, begin=0.1),
+    }
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        *,
+        registry: dict | None = None,
+        n_latent: int = 20,
+        hidden: Sequence[int] = (128,),
+        activation: str = "relu",
+        norm: Norm = "batch",
+        dropout: float = 0.1,
+        alpha: float = 0.3,
+        beta: float | Schedule = 0.25,
+        beta_information: float | Schedule | None = Linear(0.25, 0.0, begin=0.5),
+        beta_usage: float | Schedule | None = 5.0,
+        transform: Transform = "softplus",
+        decoder: Literal["linear", "mlp"] = "linear",
+        non_negative: bool = True,
+        gate: Gate = "concrete",
+        temperature: float | Schedule = 0.5,
+        gene_likelihood: GeneLikelihood = "auto",
+        gene_scale: Literal["gene"] | float = "gene",
+        standardize_input: bool = True,
+        encode_covariates: bool = False,
+        first_linear: bool = False,
+        head_sizes: Sequence[int] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(adata, registry, own_params(locals()))
+        if decoder not in ("linear", "mlp"):
+            raise DataError(f"decoder must be 'linear' or 'mlp', got {decoder!r}")
+        weights = {
+            "kl_slab": beta,
+            "kl_information": beta if beta_information is None else beta_information,
+            "kl_usage": beta if beta_usage is None else beta_usage,
+        }
+        self._assemble(
+            Network(
+                n_latent=n_latent,
+                hidden=hidden,
+                activation=activation,
+                norm=norm,
+                dropout=dropout,
+                gene_likelihood=gene_likelihood,
+                gene_scale=gene_scale,
+                standardize_input=standardize_input,
+                encode_covariates=encode_covariates,
+                first_linear=first_linear,
+                head_sizes=head_sizes,
+            ),
+            latent=lambda n_in: SpikeAndSlabLatent(
+                n_in, n_latent, alpha=alpha, transform=transform, gate=gate, head_sizes=head_sizes
+            ),
+            objective=BetaELBO(weights),
+            linear_decoder=decoder == "linear",
+            non_negative=non_negative,
+            temperature=temperature if callable(temperature) else Constant(float(temperature)),
+        )
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        give_mean: bool = True,
+        batch_size: int | None = None,
+        return_dist: bool = False,
+        *,
+        hard: bool = True,
+        seed: int = 0,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Code of each cell: the slab's level where the dimension is on, exactly 0 where it is off.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
+            built with.
+        indices
+            Cells to take, in this order (positions or a boolean mask); None takes all.
+        give_mean
+            Return a code without noise; False returns one draw from the posterior, with exact zeros.
+        batch_size
+            Cells encoded at once; no influence on the result.
+        return_dist
+            Return mean and variance of the posterior (before the slab's transform) instead.
+        hard
+            The hard code: level where gamma > 1/2, else 0. False: the posterior mean gamma x level, smoother and
+            without exact zeros.
+        seed
+            Of the draw.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32, rows in the order of `indices`; two of them with `return_dist`.
+
+        Raises
+        ------
+        NotTrainedError
+            Before :meth:`train`.
+        DataError
+            Naming genes, keys, categories or values that do not fit.
+        """
+        if return_dist:
+            return self._posterior(adata, indices, batch_size)
+        if not give_mean:
+            return self._sampled(adata, indices, batch_size, seed)
+        return self._map(lambda code, batch: code.mode if hard else code.mean, adata, indices, batch_size)
+
+    def get_inclusion_probability(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Probability gamma that a dimension is on in a cell (the spike).
+
+        Parameters
+        ----------
+        adata, indices, batch_size
+            See :meth:`get_latent_representation`.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32, 0 to 1.
+
+        Raises
+        ------
+        NotTrainedError, DataError
+            See :meth:`get_latent_representation`.
+        """
+        return self._map(lambda code, batch: code.qz.probs, adata, indices, batch_size)  # type: ignore[union-attr]
+
+    def get_loadings(self) -> np.ndarray:
+        """Weight of each gene in each dimension, as it enters the decoder.
+
+        Returns
+        -------
+        Array (genes x n_latent), float32; non-negative if the decoder is.
+
+        Raises
+        ------
+        DataError
+            If the decoder is not linear.
+        """
+        if not isinstance(self.module.decoder, LinearDecoder):
+            raise DataError("only a linear decoder has loadings; build the model with decoder='linear'")
+        return self.module.decoder.loadings().detach().cpu().numpy()
+
+    def _point(self, code: Code) -> Tensor:
+        return code.mean
+
+    def _latent_detail(self) -> str:
+        return "spike and slab"

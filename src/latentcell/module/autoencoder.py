@@ -1,0 +1,199 @@
+"""The one likelihood module: encoder x latent x decoder x likelihood x objective.
+
+Every model with an encoder is this module with other parts. The equations meet in :meth:`Autoencoder.terms`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass, LossOutput
+from torch import Tensor
+from torch.distributions import kl_divergence
+from torch.nn import functional as F
+
+from latentcell.nn.inputs import EncoderInput
+from latentcell.nn.latents import Code, Deterministic, Latent
+from latentcell.nn.likelihoods import Likelihood, NegativeBinomial
+from latentcell.nn.mlp import MLP, Decoder
+from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.schedules import Schedule
+
+Batch = dict[str, Tensor]
+
+
+class Covariates:
+    """Sizes of what is known about a cell besides its expression, and their design matrix.
+
+    Parameters
+    ----------
+    n_batch
+        Number of batches; 0 without a batch key.
+    n_cats_per_cov
+        Number of categories of each further categorical covariate.
+    n_continuous_cov
+        Number of continuous covariates.
+    """
+
+    def __init__(self, n_batch: int = 0, n_cats_per_cov: Sequence[int] = (), n_continuous_cov: int = 0) -> None:
+        self.n_batch = n_batch
+        self.n_cats_per_cov = tuple(n_cats_per_cov)
+        self.n_continuous_cov = n_continuous_cov
+        self.n_columns = n_batch + sum(self.n_cats_per_cov) + n_continuous_cov
+
+    def design(self, tensors: Batch) -> Tensor:
+        """One-hot categories and continuous values (cells x n_columns)."""
+        x = tensors[REGISTRY_KEYS.X_KEY]
+        columns = [x.new_empty((x.shape[0], 0))]
+        if self.n_batch:
+            columns.append(_one_hot(tensors[REGISTRY_KEYS.BATCH_KEY][:, 0], self.n_batch, x))
+        for i, n in enumerate(self.n_cats_per_cov):
+            columns.append(_one_hot(tensors[REGISTRY_KEYS.CAT_COVS_KEY][:, i], n, x))
+        if self.n_continuous_cov:
+            columns.append(tensors[REGISTRY_KEYS.CONT_COVS_KEY].to(x.dtype))
+        return torch.cat(columns, dim=1)
+
+
+class Autoencoder(BaseModuleClass):
+    """Encoder, latent, decoder, likelihood and objective as one trainable module.
+
+    Parameters
+    ----------
+    encoder_input
+        What the encoder sees of a cell.
+    encoder
+        Expression (and, if `encode_covariates`, covariates) to features.
+    latent
+        Features to a code.
+    decoder
+        Code and covariates to the likelihood's raw outputs.
+    likelihood
+        Raw outputs to a distribution of the data.
+    objective
+        Terms to a loss.
+    covariates
+        What else is known about cells.
+    encode_covariates
+        Show the covariates to the encoder as well as to the decoder.
+    temperature
+        Schedule of the sparse coder's gate.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_input: EncoderInput,
+        encoder: MLP,
+        latent: Latent,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        objective: BetaELBO,
+        covariates: Covariates,
+        encode_covariates: bool = False,
+        temperature: Schedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder_input = encoder_input
+        self.encoder = encoder
+        self.latent = latent
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.objective = objective
+        self.covariates = covariates
+        self.encode_covariates = encode_covariates
+        self.temperature = temperature
+
+    def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) of a batch and its per-cell terms (cells) in nats, at `progress` of training."""
+        x, library, covariates = self.read(batch)
+        code = self._encode(x, library, covariates, progress=progress)
+        raw = self.decoder(code.z, covariates)
+        reconstruction = self.likelihood.negative_log_likelihood(x, raw, library)
+        loss = self.objective(reconstruction, code.kl, progress)
+        return loss, {"reconstruction_loss": reconstruction, **code.kl}
+
+    def schedule_values(self, progress: float) -> dict[str, float]:
+        """Weights of the KL terms (``beta...``) and the gate's temperature at `progress` of training."""
+        weights = self.objective.weights_at(list(self.latent.kl_terms), progress)
+        values = {name.replace("kl", "beta"): weight for name, weight in weights.items()}
+        if self.temperature is not None:
+            values["temperature"] = self.temperature(progress)
+        return values
+
+    def encode(self, batch: Batch, n_samples: int = 1) -> Code:
+        """Code of a batch, with the gate as at the end of training."""
+        return self._encode(*self.read(batch), progress=1.0, n_samples=n_samples)
+
+    def decode(self, z: Tensor, batch: Batch) -> Tensor:
+        """Expected data (cells x genes) of codes z (cells x n_latent) with the batch's library and covariates."""
+        _, library, covariates = self.read(batch)
+        return self.likelihood.mean(self.decoder(z, covariates), library)
+
+    # scvi-tools' interface: the same steps under its names, so that its tools work on our models
+
+    def _get_inference_input(self, tensors: Batch, **kwargs) -> dict[str, Tensor]:
+        x, library, covariates = self.read(tensors)
+        return {"x": x, "library": library, "covariates": covariates}
+
+    def inference(self, x: Tensor, library: Tensor, covariates: Tensor, n_samples: int = 1) -> dict:
+        """Encode: ``z`` (a draw), ``qz`` (its posterior), ``library`` and ``code``."""
+        code = self._encode(x, library, covariates, progress=1.0, n_samples=n_samples)
+        return {"z": code.z, "qz": code.qz, "library": library, "code": code}
+
+    def _get_generative_input(self, tensors: Batch, inference_outputs: dict, **kwargs) -> dict[str, Tensor]:
+        return {
+            "z": inference_outputs["z"],
+            "library": inference_outputs["library"],
+            "covariates": self.covariates.design(tensors),
+        }
+
+    def generative(self, z: Tensor, library: Tensor, covariates: Tensor) -> dict:
+        """Decode: ``px``, the distribution of the data, and ``raw``, the decoder's output."""
+        if z.dim() == 3:
+            covariates = covariates.expand(z.shape[0], *covariates.shape)
+        raw = self.decoder(z, covariates)
+        return {"px": self.likelihood.distribution(raw, library), "raw": raw}
+
+    def loss(self, tensors: Batch, inference_outputs: dict, generative_outputs: dict) -> LossOutput:
+        """Negative ELBO of a batch: every KL weight 1, the KL exact per cell (one draw of the code)."""
+        x = tensors[REGISTRY_KEYS.X_KEY]
+        reconstruction = self.likelihood.negative_log_likelihood(
+            x, generative_outputs["raw"], inference_outputs["library"]
+        )
+        kl = self.kl(inference_outputs["code"])
+        return LossOutput(loss=(reconstruction + kl).mean(), reconstruction_loss=reconstruction, kl_local=kl)
+
+    def kl(self, code: Code) -> Tensor:
+        """KL divergence of each cell's posterior to the prior (cells), nats; 0 for a deterministic code."""
+        if code.qz is None or isinstance(self.latent, Deterministic):
+            return code.mean.new_zeros(code.mean.shape[0])
+        return kl_divergence(code.qz, self.latent.prior.distribution()).sum(-1)
+
+    @torch.inference_mode()
+    def sample(self, tensors: Batch, n_samples: int = 1) -> Tensor:
+        """Posterior predictive draws (cells x genes, or samples x cells x genes) of a batch."""
+        outputs = self.inference(**self._get_inference_input(tensors), n_samples=n_samples)
+        generative = self.generative(**self._get_generative_input(tensors, outputs))
+        return generative["px"].sample()
+
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Data (cells x genes), library (cells x 1) and covariates (cells x columns) of a batch."""
+        x = batch[REGISTRY_KEYS.X_KEY]
+        if REGISTRY_KEYS.SIZE_FACTOR_KEY in batch:
+            library = batch[REGISTRY_KEYS.SIZE_FACTOR_KEY].to(x.dtype)
+        elif isinstance(self.likelihood, NegativeBinomial):
+            library = x.sum(1, keepdim=True)
+        else:
+            library = x.new_ones((x.shape[0], 1))
+        return x, library, self.covariates.design(batch)
+
+    def _encode(self, x: Tensor, library: Tensor, covariates: Tensor, *, progress: float, n_samples: int = 1) -> Code:
+        features = self.encoder_input(x, library)
+        if self.encode_covariates:
+            features = torch.cat([features, covariates], dim=1)
+        temperature = 0.0 if self.temperature is None else self.temperature(progress)
+        return self.latent(self.encoder(features), temperature=temperature, n_samples=n_samples)
+
+
+def _one_hot(codes: Tensor, n: int, like: Tensor) -> Tensor:
+    return F.one_hot(codes.long(), n).to(like.dtype)

@@ -1,0 +1,56 @@
+"""What the encoder sees of a cell: counts on a log scale, genes standardised if asked."""
+
+import torch
+from torch import Tensor, nn
+
+
+class EncoderInput(nn.Module):
+    """Bring cells to a scale on which a network learns; the likelihood still sees the data as they are.
+
+    Parameters
+    ----------
+    n_genes
+        Genes.
+    log_normalize
+        For counts: log(1 + 10,000 x / library), so that depth does not enter the code.
+    standardize
+        Subtract the mean and divide by the standard deviation of each gene in the training data, clipped at
+        `max_value`.
+    max_value
+        Largest absolute standardised value, as in ``sc.pp.scale(max_value=10)``.
+    """
+
+    TARGET_SUM = 1e4
+    center: Tensor
+    width: Tensor
+
+    def __init__(
+        self, n_genes: int, *, log_normalize: bool = False, standardize: bool = False, max_value: float = 10.0
+    ) -> None:
+        super().__init__()
+        self.log_normalize = log_normalize
+        self.standardize = standardize
+        self.max_value = max_value
+        if standardize:
+            self.register_buffer("center", torch.zeros(n_genes))
+            self.register_buffer("width", torch.ones(n_genes))
+
+    @property
+    def detail(self) -> str:
+        """What the drawing of the model says."""
+        words = (["log1p CP10k"] if self.log_normalize else []) + (["standardised"] if self.standardize else [])
+        return ", ".join(words)
+
+    def start(self, mean: Tensor, std: Tensor) -> None:
+        """Take the training data's mean and standard deviation per gene, on the scale before standardising."""
+        if self.standardize:
+            self.center.copy_(mean)
+            self.width.copy_(torch.where(std > 0, std, torch.ones_like(std)))
+
+    def forward(self, x: Tensor, library: Tensor) -> Tensor:
+        """Data (cells x genes) and total counts (cells x 1) to the encoder's input (cells x genes)."""
+        if self.log_normalize:
+            x = torch.log1p(x * (self.TARGET_SUM / library))
+        if self.standardize:
+            x = ((x - self.center) / self.width).clamp(-self.max_value, self.max_value)
+        return x

@@ -1,0 +1,251 @@
+"""Latents: how a cell's code is drawn, what its KL to the prior is, and the code that users receive.
+
+A latent takes the encoder's features (cells x features) and returns a :class:`Code`. Everything downstream
+(decoder, objective, user) reads only that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Normal
+from torch.nn import functional as F
+
+from .mlp import MLP, make_activation
+from .priors import SpikeAndSlab, SpikeAndSlabPrior, StandardNormal, kl_slab, kl_spike
+
+Transform = Literal["identity", "softplus", "relu"]
+Gate = Literal["concrete", "sigmoid"]
+
+
+@dataclass
+class Code:
+    """What an encoder says of a batch of cells.
+
+    Attributes
+    ----------
+    z
+        A draw of the code (cells x n_latent, or samples x cells x n_latent); differentiable in training.
+    mean
+        The code's posterior mean after the latent's transform (cells x n_latent).
+    mode
+        The code without noise: for the spike and slab the hard code with exact zeros (cells x n_latent).
+    qz
+        Posterior, before the transform; None for a deterministic code.
+    kl
+        Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the KL.
+    """
+
+    z: Tensor
+    mean: Tensor
+    mode: Tensor
+    qz: Distribution | None = None
+    kl: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Heads(nn.Module):
+    """One linear head per named parameter of the code, each with hidden layers of its own if `sizes` is given.
+
+    Parameters
+    ----------
+    n_in
+        Features from the encoder.
+    n_latent
+        Dimensions of the code.
+    names
+        Names of the parameters.
+    sizes
+        Units of each head's own ReLU layers, before its linear one (the PBMC3k document has one of 16).
+    """
+
+    def __init__(self, n_in: int, n_latent: int, names: Sequence[str], sizes: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.heads = nn.ModuleDict()
+        for name in names:
+            body = MLP(n_in, self.sizes, norm=None)
+            self.heads[name] = nn.Sequential(body, nn.Linear(body.n_out, n_latent))
+
+    def forward(self, h: Tensor) -> list[Tensor]:
+        """Parameters (cells x n_latent) in the order of the names."""
+        return [head(h) for head in self.heads.values()]
+
+
+class Deterministic(nn.Module):
+    """An autoencoder's code: a function of the cell, no noise, no prior, no KL.
+
+    Parameters
+    ----------
+    n_in, n_latent, head_sizes
+        As in :class:`Heads`.
+    code_activation
+        Activation of the code (the PBMC3k document uses ReLU, which can switch dimensions off for ever).
+    """
+
+    names = ("code",)
+    kl_terms = ()
+
+    def __init__(
+        self, n_in: int, n_latent: int, *, code_activation: str = "identity", head_sizes: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.heads = Heads(n_in, n_latent, self.names, head_sizes)
+        self.activation = make_activation(code_activation)
+
+    def forward(self, h: Tensor, *, temperature: float = 0.0, n_samples: int = 1) -> Code:
+        """Features (cells x n_in) to their code."""
+        (z,) = self.heads(h)
+        z = self.activation(z)
+        draws = z if n_samples == 1 else z.expand(n_samples, *z.shape)
+        return Code(z=draws, mean=z, mode=z)
+
+
+class Gaussian(nn.Module):
+    """A VAE's code: N(mu, sigma^2) per dimension against N(0, 1).
+
+    Parameters
+    ----------
+    n_in, n_latent, head_sizes
+        As in :class:`Heads`.
+    transform
+        Applied to the draw before the decoder: ``"softplus"`` makes codes non-negative. The KL is that of the
+        Gaussian before it.
+
+    References
+    ----------
+    Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014,
+    `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__.
+    """
+
+    names = ("mean", "scale")
+    kl_terms = ("kl",)
+
+    def __init__(
+        self, n_in: int, n_latent: int, *, transform: Transform = "identity", head_sizes: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.heads = Heads(n_in, n_latent, self.names, head_sizes)
+        self.prior = StandardNormal(n_latent)
+        self.transform = make_activation(transform)
+
+    def forward(self, h: Tensor, *, temperature: float = 0.0, n_samples: int = 1) -> Code:
+        """Features (cells x n_in) to their code."""
+        loc, raw_scale = self.heads(h)
+        q = Normal(loc, _scale(raw_scale), validate_args=False)
+        shape = torch.Size(()) if n_samples == 1 else torch.Size((n_samples,))
+        mode = self.transform(loc)
+        kl = kl_slab(q, self.prior.distribution()).sum(-1)
+        return Code(z=self.transform(q.rsample(shape)), mean=mode, mode=mode, qz=q, kl={"kl": kl})
+
+    def sample_prior(self, n_cells: int) -> Tensor:
+        """Codes (n_cells x n_latent) drawn from the prior, on the decoder's scale."""
+        return self.transform(self.prior.distribution().sample((n_cells,)))
+
+
+class SpikeAndSlabLatent(nn.Module):
+    r"""A sparse coder's code: on with probability gamma, then N(mu, sigma^2); otherwise exactly 0.
+
+    KL terms, per cell and summed over dimensions:
+
+    * ``kl_slab``: gamma KL(N(mu, sigma^2) || N(0, 1)), the slab's KL weighted by the inclusion probability;
+    * ``kl_information``: KL(gamma_i || gamma_bar), what a cell's gates say about the cell;
+    * ``kl_usage``: KL(gamma_bar || alpha), how far a dimension's use is from the prior's.
+
+    gamma_bar is the mean over the batch. Averaged over the batch, information + usage is the spike's KL exactly:
+    mean_i KL(gamma_i || alpha) = mean_i KL(gamma_i || gamma_bar) + KL(gamma_bar || alpha). Weighing them apart
+    lets every dimension be used at a rate near alpha (no dead, no always-on dimensions) without paying for what
+    the gates say about a cell.
+
+    Parameters
+    ----------
+    n_in, n_latent, head_sizes
+        As in :class:`Heads`.
+    alpha
+        Prior inclusion probability.
+    transform
+        Applied to the slab's draw: ``"softplus"`` makes codes non-negative.
+    gate
+        Training gate. ``"concrete"``: sigmoid((logit gamma + logistic noise) / temperature), with a gradient
+        everywhere. ``"sigmoid"``: the paper's S(c (u - 1 + gamma)), slope c = temperature, whose gradient is
+        below 1e-3 for most draws at c >= 50.
+
+    References
+    ----------
+    Tonolini, Jensen and Murray-Smith, Variational Sparse Coding, UAI 2020, PMLR 115:690-700. Maddison, Mnih and
+    Teh, The Concrete Distribution, ICLR 2017, `arXiv:1611.00712 <https://arxiv.org/abs/1611.00712>`__.
+    """
+
+    names = ("mean", "scale", "inclusion")
+    kl_terms = ("kl_slab", "kl_information", "kl_usage")
+
+    def __init__(
+        self,
+        n_in: int,
+        n_latent: int,
+        *,
+        alpha: float,
+        transform: Transform = "identity",
+        gate: Gate = "concrete",
+        head_sizes: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        if gate not in ("concrete", "sigmoid"):
+            raise ValueError(f"gate must be 'concrete' or 'sigmoid', got {gate!r}")
+        self.n_latent = n_latent
+        self.gate = gate
+        self.heads = Heads(n_in, n_latent, self.names, head_sizes)
+        self.prior = SpikeAndSlabPrior(n_latent, alpha)
+        self.transform = make_activation(transform)
+
+    def forward(self, h: Tensor, *, temperature: float, n_samples: int = 1) -> Code:
+        """Features (cells x n_in) to their code; `temperature` is the gate's (see the class)."""
+        loc, raw_scale, logits = self.heads(h)
+        q = SpikeAndSlab(loc, _scale(raw_scale), logits, validate_args=False)
+        level = self.transform(loc)
+        if self.training:
+            shape = loc.shape if n_samples == 1 else (n_samples, *loc.shape)
+            slab = self.transform(loc + q.scale * torch.randn(shape, device=loc.device, dtype=loc.dtype))
+            z = slab * self._draw_gate(logits.expand(shape), temperature)
+        else:
+            draws = q.sample(() if n_samples == 1 else (n_samples,))
+            z = torch.where(draws == 0, 0.0, self.transform(draws))
+        return Code(z=z, mean=q.probs * level, mode=torch.where(logits > 0, level, 0.0), qz=q, kl=self._kl(q))
+
+    def sample_prior(self, n_cells: int) -> Tensor:
+        """Codes (n_cells x n_latent) drawn from the prior, with exact zeros, on the decoder's scale."""
+        draws = self.prior.distribution().sample((n_cells,))
+        return torch.where(draws == 0, 0.0, self.transform(draws))
+
+    def _draw_gate(self, logits: Tensor, temperature: float) -> Tensor:
+        u = torch.rand_like(logits)
+        if self.gate == "sigmoid":
+            return torch.sigmoid(temperature * (u - 1 + torch.sigmoid(logits)))
+        u = u.clamp(1e-6, 1 - 1e-6)
+        return torch.sigmoid((logits + u.log() - (-u).log1p()) / temperature)
+
+    def _kl(self, q: SpikeAndSlab) -> dict[str, Tensor]:
+        p = self.prior.distribution()
+        usage_logits = _mean_logits(q.logits)
+        usage = kl_spike(usage_logits, p.logits).sum()
+        return {
+            "kl_slab": (q.probs * kl_slab(q, p)).sum(-1),
+            "kl_information": kl_spike(q.logits, usage_logits).sum(-1),
+            "kl_usage": usage.expand(q.logits.shape[0]),
+        }
+
+
+Latent = Deterministic | Gaussian | SpikeAndSlabLatent
+
+
+def _scale(raw: Tensor) -> Tensor:
+    """Standard deviations from raw head outputs: exp of half a log-variance, kept inside e^-5 to e^5."""
+    return torch.exp(0.5 * raw.clamp(-10.0, 10.0))
+
+
+def _mean_logits(logits: Tensor) -> Tensor:
+    """Log-odds of the mean over cells of sigmoid(logits), exact at both ends."""
+    return torch.logsumexp(F.logsigmoid(logits), 0) - torch.logsumexp(F.logsigmoid(-logits), 0)

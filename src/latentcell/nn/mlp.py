@@ -1,0 +1,200 @@
+"""Networks between expression and code: a multilayer perceptron and a linear map."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+Norm = Literal["batch", "layer"] | None
+
+
+def make_activation(name: str) -> nn.Module:
+    """The activation called `name`; an unknown name is a `ValueError` listing the known ones."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; choose one of {sorted(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+class MLP(nn.Module):
+    """Linear layers, each followed by normalisation, activation and dropout.
+
+    Parameters
+    ----------
+    n_in
+        Features per cell at the input.
+    sizes
+        Units of each layer; empty gives the identity.
+    activation
+        Name of the activation (see :data:`ACTIVATIONS`).
+    norm
+        ``"batch"``, ``"layer"`` or None. Batch norm uses scvi-tools' momentum 0.01 and eps 0.001.
+    dropout
+        Share of units dropped after each layer, 0 to 1.
+    first_linear
+        Leave the first layer without an activation (the PBMC3k document's encoder).
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        sizes: Sequence[int],
+        *,
+        activation: str = "relu",
+        norm: Norm = "batch",
+        dropout: float = 0.0,
+        first_linear: bool = False,
+    ) -> None:
+        super().__init__()
+        if norm not in ("batch", "layer", None):
+            raise ValueError(f"norm must be 'batch', 'layer' or None, got {norm!r}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        self.sizes = tuple(int(size) for size in sizes)
+        self.n_out = self.sizes[-1] if self.sizes else n_in
+        self.detail = _detail(activation, norm, dropout)
+        layers: list[nn.Module] = []
+        for i, size in enumerate(self.sizes):
+            layers.append(nn.Linear(n_in, size))
+            if norm == "batch":
+                layers.append(nn.BatchNorm1d(size, momentum=0.01, eps=0.001))
+            elif norm == "layer":
+                layers.append(nn.LayerNorm(size))
+            if not (first_linear and i == 0):
+                layers.append(make_activation(activation))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            n_in = size
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (cells x `n_in`) to features (cells x `n_out`)."""
+        return self.layers(x)
+
+
+class MLPDecoder(nn.Module):
+    """Code to raw gene values through hidden layers; one linear head per output the likelihood asks for.
+
+    Parameters
+    ----------
+    n_latent
+        Dimensions of the code.
+    n_covariates
+        Columns of covariates appended to the code.
+    n_genes
+        Genes at the output.
+    outputs
+        Names of the raw outputs, e.g. ``("mean",)``.
+    sizes, activation, norm, dropout
+        As in :class:`MLP`.
+    """
+
+    def __init__(
+        self,
+        n_latent: int,
+        n_covariates: int,
+        n_genes: int,
+        outputs: Sequence[str],
+        *,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        norm: Norm = "batch",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.body = MLP(n_latent + n_covariates, sizes, activation=activation, norm=norm, dropout=dropout)
+        self.heads = nn.ModuleDict({name: nn.Linear(self.body.n_out, n_genes) for name in outputs})
+
+    def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
+        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
+        h = self.body(torch.cat([z, covariates], dim=-1))
+        return {name: head(h) for name, head in self.heads.items()}
+
+    def set_bias(self, name: str, bias: Tensor) -> None:
+        """Start output `name` at `bias` (genes), usually the gene means on the output's scale."""
+        with torch.no_grad():
+            self.heads[name].get_parameter("bias").copy_(bias)
+
+
+class LinearDecoder(nn.Module):
+    """Code to raw gene values by one linear map, whose weights are readable loadings.
+
+    With ``non_negative=True`` the loadings are softplus(W) >= 0: each dimension can only add expression,
+    so that dimensions act as programmes, as in non-negative matrix factorisation. Covariates have their own
+    signed weights.
+
+    Parameters
+    ----------
+    n_latent, n_covariates, n_genes, outputs
+        As in :class:`MLPDecoder`.
+    non_negative
+        Constrain the loadings to be positive.
+    """
+
+    def __init__(
+        self,
+        n_latent: int,
+        n_covariates: int,
+        n_genes: int,
+        outputs: Sequence[str],
+        *,
+        non_negative: bool = False,
+    ) -> None:
+        super().__init__()
+        self.non_negative = non_negative
+        self.weight = nn.ParameterDict()
+        self.bias = nn.ParameterDict()
+        self.covariate_weight = nn.ParameterDict()
+        for name in outputs:
+            weight = torch.empty(n_genes, n_latent)
+            if non_negative:  # softplus(-3) is about 0.05: small, equal and positive at the start
+                nn.init.normal_(weight, mean=-3.0, std=0.3)
+            else:
+                nn.init.xavier_normal_(weight)
+            self.weight[name] = nn.Parameter(weight)
+            self.bias[name] = nn.Parameter(torch.zeros(n_genes))
+            self.covariate_weight[name] = nn.Parameter(torch.zeros(n_genes, n_covariates))
+
+    def loadings(self, name: str = "mean") -> Tensor:
+        """Loadings (genes x n_latent) of output `name`, as they enter the decoder."""
+        weight = self.weight[name]
+        return F.softplus(weight) if self.non_negative else weight
+
+    def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
+        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
+        out = {}
+        for name in self.weight:
+            value = F.linear(z, self.loadings(name), self.bias[name])
+            if covariates.shape[-1]:
+                value = value + F.linear(covariates, self.covariate_weight[name])
+            out[name] = value
+        return out
+
+    def set_bias(self, name: str, bias: Tensor) -> None:
+        """Start output `name` at `bias` (genes), usually the gene means on the output's scale."""
+        with torch.no_grad():
+            self.bias[name].copy_(bias)
+
+
+Decoder = MLPDecoder | LinearDecoder
+
+
+def _detail(activation: str, norm: Norm, dropout: float) -> str:
+    words = [f"{norm} norm"] if norm else []
+    if activation != "identity":
+        words.append(activation.replace("_", " ").replace("relu", "ReLU"))
+    if dropout:
+        words.append(f"dropout {dropout:g}")
+    return ", ".join(words)

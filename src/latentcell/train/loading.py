@@ -1,0 +1,133 @@
+"""Cells to batches: rows of a matrix, in the order asked for, as float32 tensors.
+
+The matrix may be a numpy array, a scipy sparse matrix or array, or a backed one (h5py dataset or anndata's
+on-disk sparse data set). It is never copied and never made dense as a whole; only a batch is. The one exception
+is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+X_KEY = "X"
+
+
+class Cells:
+    """A matrix of cells x genes with arrays that belong to the cells.
+
+    Parameters
+    ----------
+    matrix
+        Cells x genes, of any kind named above.
+    genes
+        Columns to take, in this order; None takes all.
+    arrays
+        Per-cell arrays (cells x k) by name: codes of categories (integers) or covariates (floats).
+    """
+
+    def __init__(
+        self, matrix: Any, *, genes: np.ndarray | None = None, arrays: dict[str, np.ndarray] | None = None
+    ) -> None:
+        self.matrix = by_rows(matrix)
+        self.genes = genes
+        self.arrays = arrays or {}
+        self.n_obs = matrix.shape[0]
+
+    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Cells `indices`, in that order, as tensors by name; ``"X"`` is cells x genes, float32."""
+        rows = read_rows(self.matrix, indices)
+        if self.genes is not None:
+            rows = rows[:, self.genes]
+        dense = rows.toarray() if sparse.issparse(rows) else rows
+        tensors = {X_KEY: torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))}
+        for name, values in self.arrays.items():
+            tensors[name] = torch.from_numpy(np.ascontiguousarray(values[indices]))
+        return tensors
+
+
+class CellLoader:
+    """Batches of cells, shuffled anew each epoch if asked, the same for the same seed and epoch.
+
+    The order of an epoch is a function of seed and epoch alone, so that a resumed run sees the same batches. A
+    last batch of a single cell, which batch normalisation cannot use, joins the one before it.
+
+    Parameters
+    ----------
+    cells
+        Where rows come from.
+    indices
+        The cells to iterate over.
+    batch_size
+        Cells per batch.
+    shuffle
+        Draw a new order every epoch (:meth:`set_epoch`).
+    seed
+        Of the order.
+
+    Examples
+    --------
+    >>> cells = Cells(np.arange(10.0).reshape(5, 2))
+    >>> [len(batch["X"]) for batch in CellLoader(cells, np.arange(5), 2)]
+    [2, 3]
+    """
+
+    def __init__(
+        self, cells: Cells, indices: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
+    ) -> None:
+        self.cells = cells
+        self.indices = np.asarray(indices)
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.seed = int(seed)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which decides the order of the next pass."""
+        self.epoch = epoch
+
+    def batches(self) -> list[np.ndarray]:
+        """Indices of the cells of each batch of the current epoch."""
+        order = self.indices
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
+        starts = list(range(0, len(order), self.batch_size))
+        if len(starts) > 1 and len(order) - starts[-1] == 1:
+            starts.pop()
+        ends = [*starts[1:], len(order)]
+        return [order[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.indices), self.batch_size)
+        return max(full + (rest > 1), 1) if len(self.indices) else 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for indices in self.batches():
+            yield self.cells.batch(indices)
+
+
+def by_rows(matrix: Any) -> Any:
+    """The matrix in a form whose rows are cheap to read, sharing its memory where that is possible."""
+    if sparse.issparse(matrix):
+        if matrix.format != "csr":
+            return matrix.tocsr()
+        if matrix.indices.dtype != matrix.indptr.dtype:
+            # scipy would copy all indices at every read if the two types differ
+            narrow = matrix.indptr.astype(matrix.indices.dtype)
+            fits = matrix.nnz <= np.iinfo(matrix.indices.dtype).max
+            indptr, indices = (narrow, matrix.indices) if fits else (matrix.indptr, matrix.indices.astype(np.int64))
+            rows = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
+            rows.data, rows.indices, rows.indptr = matrix.data, indices, indptr
+            return rows
+    return matrix
+
+
+def read_rows(matrix: Any, indices: np.ndarray) -> Any:
+    """Rows `indices` of the matrix in that order, also from disk, where rows must be read sorted and once."""
+    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
+        return matrix[indices]
+    unique, inverse = np.unique(indices, return_inverse=True)
+    return matrix[unique][inverse]

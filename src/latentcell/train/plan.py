@@ -1,0 +1,140 @@
+"""One LightningModule for every likelihood model: optimiser, schedules in steps, terms summed on the device."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from latentcell.nn.schedules import Schedule
+
+from .guards import check_finite
+
+Batch = dict[str, Tensor]
+
+
+class Trainable(Protocol):
+    """What a module must offer to be trained by :class:`TrainingPlan`."""
+
+    def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar) and its per-cell terms (cells) by name at `progress` of training (0 to 1)."""
+
+    def schedule_values(self, progress: float) -> dict[str, float]:
+        """Values of the module's schedules (weights, temperature) at `progress`, for the history."""
+
+
+class TrainingPlan(pl.LightningModule):
+    """Train a module on its own loss with Adam.
+
+    Terms are summed on the device and read once per epoch; :attr:`records` holds one dict per epoch.
+
+    Parameters
+    ----------
+    module
+        See :class:`Trainable`.
+    total_steps
+        Optimiser steps of the whole run: what turns a step into progress from 0 to 1.
+    lr
+        Peak learning rate.
+    lr_schedule
+        Factor on `lr` as a function of progress.
+    weight_decay
+        Decoupled (AdamW) weight decay.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        total_steps: int,
+        lr: float,
+        lr_schedule: Schedule,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.total_steps = total_steps
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
+        self.records: list[dict[str, float]] = []
+        self._sums: dict[str, dict[str, Tensor]] = {}
+        self._n_cells: dict[str, int] = {}
+        self.on_epoch: Callable[[int], None] | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of optimiser steps done: 0 at the first, 1 at the last."""
+        return min(self.global_step / max(self.total_steps - 1, 1), 1.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, with decoupled weight decay."""
+        parameters = [p for p in self.module.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, fused=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the sums of an epoch."""
+        self._reset("train")
+        if self.on_epoch is not None:
+            self.on_epoch(self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch; stops the run if it is not finite."""
+        progress = self.progress
+        lr = self.lr * self.lr_schedule(progress)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = lr
+        loss, terms = self.module.terms(batch, progress)
+        check_finite(loss, batch, terms, self.global_step, lr)
+        self._add("train", loss, terms)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Record the epoch."""
+        record = {"epoch": float(self.current_epoch), **self._means("train")}
+        if "validation" in self._sums:
+            record |= self._means("validation")
+        record |= self.module.schedule_values(self.progress)
+        record["lr"] = self.lr * self.lr_schedule(self.progress)
+        self.records.append(record)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of a validation pass."""
+        self._reset("validation")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the terms of one held-out batch, with every weight at its final value."""
+        loss, terms = self.module.terms(batch, 1.0)
+        self._add("validation", loss, terms)
+
+    def on_validation_epoch_end(self) -> None:
+        """Hand the held-out ELBO to early stopping."""
+        self.log("elbo_validation", self._means("validation")["elbo_validation"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a resumed run needs to go on as if unbroken."""
+        checkpoint["latentcell"] = {"records": self.records, "rng": torch.get_rng_state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the history and the random state."""
+        self.records = list(checkpoint["latentcell"]["records"])
+        torch.set_rng_state(checkpoint["latentcell"]["rng"])
+
+    def _reset(self, part: str) -> None:
+        self._sums[part] = {}
+        self._n_cells[part] = 0
+
+    def _add(self, part: str, loss: Tensor, terms: dict[str, Tensor]) -> None:
+        n = next(iter(terms.values())).shape[0]
+        sums = self._sums[part]
+        for name, value in {"loss": loss.detach() * n, **{k: v.detach().sum() for k, v in terms.items()}}.items():
+            sums[name] = sums[name] + value if name in sums else value
+        self._n_cells[part] += n
+
+    def _means(self, part: str) -> dict[str, float]:
+        means = {name: float(total) / self._n_cells[part] for name, total in self._sums[part].items()}
+        kl = sum(value for name, value in means.items() if name.startswith("kl"))
+        named = {f"{name}_{part}": value for name, value in means.items() if name != "loss"}
+        named["train_loss" if part == "train" else "validation_loss"] = means["loss"]
+        return named | {f"kl_local_{part}": kl, f"elbo_{part}": means["reconstruction_loss"] + kl}

@@ -1,0 +1,198 @@
+"""One training run: Lightning's Trainer with a quiet log, a local random state, early stopping, checkpoints."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from .loading import CellLoader
+from .plan import TrainingPlan
+
+CHECKPOINT = "last.ckpt"
+
+
+class ProgressBar(Callback):
+    """One line on stderr: epochs done, loss, time left; drawn at most ten times a second."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the empty bar."""
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, loss {task.fields[loss]}, left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            refresh_per_second=10,
+        )
+        self.task = self.bar.add_task(self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-")
+        self.bar.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Move the bar by one epoch."""
+        if self.bar is not None and isinstance(pl_module, TrainingPlan):
+            # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
+            loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
+            self.bar.update(self.task, advance=1, loss=loss)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the last line standing."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class BestWeights(Callback):
+    """Keep the weights of the epoch with the lowest held-out ELBO loss, and put them back at the end."""
+
+    def __init__(self) -> None:
+        self.best = float("inf")
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare this epoch with the best."""
+        value = float(trainer.callback_metrics["elbo_validation"])
+        if value < self.best:
+            self.best = value
+            self.weights = {k: v.detach().clone() for k, v in _module(pl_module).state_dict().items()}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the best weights back."""
+        if self.weights is not None:
+            _module(pl_module).load_state_dict(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return {"best": self.best, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.best, self.weights = state_dict["best"], state_dict["weights"]
+
+
+def fit(
+    plan: TrainingPlan,
+    train: CellLoader,
+    validation: CellLoader | None,
+    *,
+    max_epochs: int,
+    accelerator: str,
+    devices: int | str | list[int],
+    precision: Any,
+    gradient_clip: float | None,
+    early_stopping_patience: int | None,
+    seed: int,
+    progress_title: str | None,
+    checkpoint_dir: Path | None,
+    resume: bool,
+) -> bool:
+    """Run the plan; return whether it was interrupted (Ctrl-C). The plan's module is trained in place.
+
+    The caller's random state, warning filters and log levels are as they were when this returns.
+
+    Parameters
+    ----------
+    plan, train, validation
+        What to train, on which cells, and on which held-out cells to watch it.
+    max_epochs
+        Passes over the training cells.
+    accelerator, devices, precision
+        Lightning's; ``devices="auto"`` takes one.
+    gradient_clip
+        Largest norm of the gradient; None does not clip.
+    early_stopping_patience
+        Epochs without a better held-out ELBO after which to stop; None runs all epochs. The best weights are
+        put back at the end.
+    seed
+        Of every random draw in training.
+    progress_title
+        What the progress bar says; None draws none.
+    checkpoint_dir
+        Folder that receives ``last.ckpt`` after every epoch.
+    resume
+        Go on from that checkpoint if it is there.
+    """
+    callbacks: list[Callback] = []
+    if early_stopping_patience is not None:
+        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), BestWeights()]
+    if progress_title is not None:
+        callbacks.append(ProgressBar(progress_title))
+    if checkpoint_dir is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=checkpoint_dir,
+                save_last=True,
+                save_top_k=0,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
+            )
+        )
+    plan.on_epoch = train.set_epoch
+    with _quiet(), _local_random_state(seed):
+        trainer = pl.Trainer(
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=1 if devices == "auto" else devices,
+            precision=precision,
+            gradient_clip_val=gradient_clip,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=checkpoint_dir is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        checkpoint = None
+        if resume and checkpoint_dir is not None and (checkpoint_dir / CHECKPOINT).exists():
+            checkpoint = str(checkpoint_dir / CHECKPOINT)
+        try:
+            trainer.fit(plan, train, validation, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            # Lightning answers Ctrl-C by leaving the interpreter; a notebook must survive that
+            if not trainer.interrupted:
+                raise
+        return bool(trainer.interrupted)
+
+
+def _module(plan: pl.LightningModule) -> nn.Module:
+    return plan.get_submodule("module")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's notes for the length of a run."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _local_random_state(seed: int) -> Iterator[None]:
+    """Seed torch for the length of a run and give the caller's random state back afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
