@@ -221,7 +221,8 @@ def _demo(args: argparse.Namespace) -> None:
     table = None
     if groupby is not None:
         say("scoring: k-means on t-SNE and Leiden, against the labels")
-        table = lc.tl.compare(adata, [_keys.latent(name) for name in ("pca", *MODELS)], groupby, seeds=(args.seed,))
+        keys = {name.upper(): _keys.latent(name) for name in ("pca", *MODELS)}
+        table = lc.tl.compare(adata, keys, groupby, seeds=(args.seed,))
         with _replacing(args.out / "scores.csv") as path:
             table.to_csv(path, index=False)
     say("drawing")
@@ -344,7 +345,7 @@ def _draw(
         **{f"architecture_{name}": lambda m=model: lc.pl.architecture(m) for name, model in models.items()},
     }
     if table is not None:
-        drawings["scores"] = lambda: lc.pl.scores(table)
+        drawings["scores"] = lambda: lc.pl.scores(_scores_only(table))
     for name, draw in drawings.items():
         figure = draw().figure
         with _replacing(folder / f"{name}.png") as path:
@@ -364,8 +365,13 @@ def _programme_genes(adata: "AnnData", per_dimension: int = 3) -> list[str] | No
 
 def _summary(table: "pd.DataFrame") -> str:
     """The table of scores, one line per embedding."""
-    means = table.pivot_table(index="embedding", columns=["protocol", "metric"], values="value", sort=False)
-    return means.to_string(float_format="{:.3f}".format)
+    wide = _scores_only(table).pivot_table(index="embedding", columns=["protocol", "metric"], values="value", sort=False)
+    return wide.rename_axis(index=None, columns=[None, None]).to_string(float_format="{:.3f}".format)
+
+
+def _scores_only(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Without what the protocols say of themselves."""
+    return table[~table["metric"].isin(["n_clusters", "resolution"])]
 
 
 # --- files and messages ---

@@ -1,0 +1,339 @@
+"""The command line does what it says, on real and simulated cells, and fails in one line."""
+
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from latentcell import cli
+
+
+@pytest.fixture(scope="module")
+def counts() -> ad.AnnData:
+    """60 cells x 40 genes, Poisson counts of two types and two batches."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1], 30)
+    rate = rng.gamma(1.0, 2.0, size=(2, 40)) + 0.5
+    adata = ad.AnnData(sparse.csr_matrix(rng.poisson(rate[kind]).astype(np.float32)))
+    adata.obs_names = [f"cell{i}" for i in range(60)]
+    adata.var_names = [f"gene{i}" for i in range(40)]
+    adata.obs["cell_type"] = pd.Categorical(np.array(["T", "B"])[kind])
+    adata.obs["batch"] = pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2])
+    return adata
+
+
+@pytest.fixture(scope="module")
+def cells(counts, tmp_path_factory):
+    """The counts as a file, with a log-normalised X and the counts as a layer."""
+    adata = counts.copy()
+    adata.layers["counts"] = adata.X.copy()
+    adata.X.data = np.log1p(adata.X.data)
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+def run(*arguments) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+# --- usage ---
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "embed"])
+def test_help_gives_examples(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(command, "--help")
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert f"\n  latentcell {command}" in out.split("examples:")[1]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("--version")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == f"latentcell {cli.__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train", "cells.h5ad", "-o", "m"],
+        ["train", "cells.h5ad", "--model", "gan", "-o", "m"],
+        ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--epochs", "0"],
+        ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--n-latent", "two"],
+        ["embed", "m"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2
+    assert "usage: latentcell" in capsys.readouterr().err
+
+
+def test_the_installed_program_starts():
+    done = subprocess.run(
+        [sys.executable, "-m", "latentcell.cli", "embed", "no_model", "no.h5ad", "-o", "out.h5ad"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("latentcell: no_model is not a folder")
+
+
+# --- errors ---
+
+
+def one_line(capsys) -> str:
+    """The message on standard error, which must be all there is, but for lines of progress."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1
+    assert lines[0].startswith("latentcell: ")
+    return lines[0]
+
+
+def test_missing_file(tmp_path, capsys):
+    assert run("train", tmp_path / "none.h5ad", "--model", "ae", "-o", tmp_path / "m") == 1
+    assert "none.h5ad: no such file" in one_line(capsys)
+
+
+def test_debug_shows_the_trace(tmp_path, capsys):
+    assert run("train", tmp_path / "none.h5ad", "--model", "ae", "-o", tmp_path / "m", "--debug") == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "FileNotFoundError" in err
+
+
+def test_file_that_is_no_h5ad(tmp_path, capsys):
+    path = tmp_path / "cells.h5ad"
+    path.write_text("genes,cells")
+    assert run("train", path, "--model", "ae", "-o", tmp_path / "m") == 1
+    assert "cells.h5ad cannot be read as .h5ad" in one_line(capsys)
+
+
+def test_existing_model_is_kept_without_overwrite(cells, tmp_path, capsys):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("precious")
+    assert run("train", cells, "--model", "ae", "-o", folder) == 1
+    assert "--overwrite" in one_line(capsys)
+    assert (folder / "mine.txt").read_text() == "precious"
+
+
+def test_overwrite_replaces_models_only(cells, tmp_path, capsys):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("precious")
+    assert run("train", cells, "--model", "ae", "-o", folder, "--epochs", 1, "--quiet", "--overwrite") == 1
+    assert "is not a saved model" in one_line(capsys)
+    assert (folder / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--layer", "none"], "none"),
+        (["--batch-key", "donor"], "donor"),
+        (["--labels-key", "kind"], "kind"),
+        (["--likelihood", "nb"], "fractional"),
+        (["--likelihood", "bernoulli"], "above 1"),
+    ],
+)
+def test_data_that_do_not_fit(cells, tmp_path, capsys, arguments, message):
+    assert run("train", cells, "--model", "vae", "-o", tmp_path / "m", "--quiet", *arguments) == 1
+    assert message in one_line(capsys)
+    assert not (tmp_path / "m").exists()
+
+
+def test_folder_that_is_no_model(cells, tmp_path, capsys):
+    assert run("embed", tmp_path, cells, "-o", tmp_path / "out.h5ad") == 1
+    assert "is not a saved model" in one_line(capsys)
+
+
+def test_interruption(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_demo", interrupted)
+    assert run("demo") == 130
+    assert capsys.readouterr().err == "latentcell: interrupted\n"
+
+
+def test_bugs_are_not_dressed_up_as_user_errors(monkeypatch):
+    def broken(args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_demo", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("demo")
+
+
+# --- files ---
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "deep" / "table.csv"
+    with cli._replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(OSError, match="disk full"), cli._replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+# --- train and embed ---
+
+
+@pytest.mark.parametrize("name", ["ae", "vae", "vsc"])
+def test_train_then_embed(name, cells, tmp_path, capsys):
+    import latentcell as lc
+
+    model, out = tmp_path / "model", tmp_path / "new" / "out.h5ad"
+    assert run("train", cells, "--model", name, "-o", model, "--n-latent", 3, "--epochs", 2, "--quiet") == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"model   {model}\n"
+    assert captured.err == ""
+    assert run("embed", model, cells, "-o", out, "--quiet") == 0
+    assert f"obsm['X_{name}']: 60 cells x 3 dimensions" in capsys.readouterr().out
+
+    before, after = ad.read_h5ad(cells), ad.read_h5ad(out)
+    loaded = lc.model.load(model)
+    assert type(loaded) is getattr(lc.model, name.upper())
+    np.testing.assert_array_equal(after.obsm[f"X_{name}"], loaded.get_latent_representation(before))
+    # nothing else was added or changed
+    assert list(after.obsm) == [f"X_{name}"]
+    assert list(after.obs) == list(before.obs)
+    np.testing.assert_array_equal(after.X.toarray(), before.X.toarray())
+
+
+def test_same_seed_same_model(cells, tmp_path):
+    codes = []
+    for seed, folder in ((0, "a"), (0, "b"), (1, "c")):
+        arguments = ["--n-latent", 3, "--epochs", 2, "--seed", seed, "--quiet"]
+        assert run("train", cells, "--model", "vae", "-o", tmp_path / folder, *arguments) == 0
+        assert run("embed", tmp_path / folder, cells, "-o", tmp_path / f"{folder}.h5ad", "--quiet") == 0
+        codes.append(ad.read_h5ad(tmp_path / f"{folder}.h5ad").obsm["X_vae"])
+    np.testing.assert_array_equal(codes[0], codes[1])
+    assert not np.allclose(codes[0], codes[2])
+
+
+def test_counts_of_a_layer_and_genes_by_name(cells, counts, tmp_path):
+    model = tmp_path / "model"
+    arguments = ["--layer", "counts", "--likelihood", "nb", "--batch-key", "batch", "--labels-key", "cell_type"]
+    assert run("train", cells, "--model", "vsc", "-o", model, "--epochs", 2, "--quiet", *arguments) == 0
+    shuffled = ad.read_h5ad(cells)[:, ::-1].copy()
+    shuffled.write_h5ad(tmp_path / "shuffled.h5ad")
+    for name, file in (("a", cells), ("b", tmp_path / "shuffled.h5ad")):
+        out = tmp_path / f"{name}.h5ad"
+        assert run("embed", model, file, "-o", out, "--key-added", "X_mine", "--quiet") == 0
+    a, b = (ad.read_h5ad(tmp_path / f"{name}.h5ad").obsm["X_mine"] for name in "ab")
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_missing_genes_are_named(cells, tmp_path, capsys):
+    assert run("train", cells, "--model", "ae", "-o", tmp_path / "m", "--epochs", 1, "--quiet") == 0
+    ad.read_h5ad(cells)[:, 2:].copy().write_h5ad(tmp_path / "fewer.h5ad")
+    capsys.readouterr()
+    assert run("embed", tmp_path / "m", tmp_path / "fewer.h5ad", "-o", tmp_path / "out.h5ad", "--quiet") == 1
+    assert "'gene0', 'gene1'" in one_line(capsys)
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+# --- demo ---
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The demonstration on its bundled cells, with few epochs, as a process of its own."""
+    out = tmp_path_factory.mktemp("demo")
+    done = subprocess.run(
+        [sys.executable, "-m", "latentcell.cli", "demo", "--out", str(out), "--epochs", "3", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_demo_says_where_everything_is(demo):
+    out, done = demo
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[-3].startswith(f"cells     {out / 'demo.h5ad'}   700 cells x 765 genes")
+    assert lines[-2].startswith(f"figures   {out / 'figures'}")
+    assert lines[-1] == f"table     {out / 'scores.csv'}"
+    for name in ("PCA", "AE", "VAE", "VSC"):
+        assert any(line.startswith(name) for line in lines)
+
+
+def test_demo_table(demo):
+    table = pd.read_csv(demo[0] / "scores.csv")
+    assert list(table["embedding"].unique()) == ["PCA", "AE", "VAE", "VSC"]
+    assert set(table["protocol"]) == {"kmeans_tsne", "leiden"}
+    scores = table[table["metric"].isin(["nmi", "ari", "homogeneity", "completeness"])]
+    assert len(scores) == 4 * 2 * 4
+    assert scores["value"].between(-0.5, 1).all()
+    # even three epochs are better than chance
+    assert (scores.loc[scores["metric"] == "ari", "value"] > 0.1).all()
+
+
+def test_demo_cells(demo):
+    adata = ad.read_h5ad(demo[0] / "demo.h5ad")
+    names = ["pca", "ae", "vae", "vsc"]
+    assert {f"X_{prefix}{name}" for name in names for prefix in ("", "umap_", "tsne_")} <= set(adata.obsm)
+    assert {f"leiden_{name}" for name in names} <= set(adata.obs)
+    assert {f"neighbors_{name}" for name in names} <= set(adata.uns)
+    assert all(np.isfinite(adata.obsm[key]).all() for key in adata.obsm)
+
+
+def test_demo_figures(demo):
+    figures = {path.name: path.read_bytes() for path in (demo[0] / "figures").iterdir()}
+    expected = {"umap", "tsne_kmeans", "scores", "codes_vsc", "genes_vsc"}
+    expected |= {f"{kind}_{name}" for kind in ("history", "architecture") for name in ("ae", "vae", "vsc")}
+    assert set(figures) == {f"{name}.png" for name in expected}
+    for png in figures.values():
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 5000
+
+
+def test_demo_of_counts_without_labels(counts, tmp_path, capsys):
+    adata = counts.copy()
+    del adata.obs["cell_type"]
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    out = tmp_path / "out"
+    assert run("demo", "--dataset", tmp_path / "cells.h5ad", "--out", out, "--epochs", 2, "--quiet") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("No labels, hence no scores")
+    assert not (out / "scores.csv").exists()
+    assert not (out / "figures" / "scores.png").exists()
+    written = ad.read_h5ad(out / "demo.h5ad")
+    np.testing.assert_array_equal(written.layers["counts"].toarray(), adata.X.toarray())
+    np.testing.assert_allclose(np.expm1(written.X.toarray()).sum(axis=1), 1e4, rtol=1e-4)
+
+
+def test_demo_of_a_missing_column(cells, tmp_path, capsys):
+    assert run("demo", "--dataset", cells, "--out", tmp_path / "out", "--groupby", "louvain", "--quiet") == 1
+    assert "--groupby louvain: no such column; obs has cell_type, batch" in one_line(capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_demo_of_pbmc3k(data_dir, tmp_path):
+    arguments = ["--dataset", "pbmc3k", "--out", tmp_path, "--epochs", 20, "--quiet"]
+    assert run("demo", *arguments) == 0
+    table = pd.read_csv(tmp_path / "scores.csv").set_index(["embedding", "protocol", "metric"])["value"]
+    assert table["PCA", "leiden", "nmi"] > 0.7
+    assert ad.read_h5ad(tmp_path / "demo.h5ad").shape == (2638, 2000)

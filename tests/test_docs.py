@@ -1,0 +1,39 @@
+"""The documentation names everything that is public, and nothing else."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+ROOMS = ["datasets", "metrics", "model", "pl", "pp", "tl"]
+
+
+def listed(room: str) -> list[str]:
+    """Names of a room that docs/api.md lists for autosummary."""
+    return re.findall(rf"^   {room}\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_api_page_lists_every_public_name_once(room):
+    assert sorted(listed(room)) == sorted(import_module(f"latentcell.{room}").__all__)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_exists_and_is_documented(room):
+    module = import_module(f"latentcell.{room}")
+    for name in module.__all__:
+        assert (getattr(module, name).__doc__ or "").strip(), f"lc.{room}.{name} has no docstring"
+
+
+def test_every_model_has_a_page():
+    classes = [name for name in listed("model") if name[0].isupper()]
+    pages = {page.stem for page in (DOCS / "models").glob("*.md")}
+    assert {name.lower() for name in classes} <= pages
+
+
+def test_pages_link_to_pages_that_exist():
+    for page in (page for page in DOCS.rglob("*.md") if not {"_build", "generated"} & set(page.parts)):
+        for target in re.findall(r"\]\(([\w./-]+\.md)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).is_file(), f"{page.name} links to {target}"
