@@ -136,7 +136,7 @@ class AbstractModel(BaseModelClass):
         if name not in cls.PRESETS:
             raise DataError(f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}")
         preset = cls.PRESETS[name]
-        model = cls(adata, **(preset["model"] | overrides))  # type: ignore[call-arg]
+        model = cls(adata, **(preset["model"] | overrides))
         model.train_defaults |= preset["train"]
         return model
 
@@ -316,7 +316,7 @@ class AbstractModel(BaseModelClass):
         try:
             params = _files.decode(record["params"])
             registry = _files.registry_from_json(record["registry"])
-            model = cls(None, registry=registry, **params)  # type: ignore[call-arg]
+            model = cls(None, registry=registry, **params)
             model.module.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error

@@ -5,6 +5,7 @@ distribution, and gives the negative log-likelihood of cells summed over genes. 
 cell's total count and is used by count likelihoods only.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
 from torch.nn import functional as F
 
 from .count_loss import negative_binomial_nll
+from .normal_loss import normal_nll
 
 Raw = dict[str, Tensor]
 
@@ -39,18 +41,19 @@ class Gaussian(nn.Module):
     outputs = ("mean",)
     data_kind = "finite"
     unit = "that of the data"
-    fixed_scale: Tensor
+    fixed_log_scale: Tensor
 
     def __init__(self, n_genes: int, *, scale: Literal["gene"] | float = "gene", min_scale: float = 0.05):
         super().__init__()
         self.learned = scale == "gene"
-        self.min_scale = float(min_scale)
+        self.log_min_scale = math.log(min_scale)
         if self.learned:
             self.raw_scale = nn.Parameter(torch.zeros(n_genes))
         else:
             if not (isinstance(scale, int | float) and scale > 0):
                 raise ValueError(f"scale must be 'gene' or a positive number, got {scale!r}")
-            self.register_buffer("fixed_scale", torch.full((n_genes,), float(scale)), persistent=False)
+            log_scale = torch.full((n_genes,), math.log(scale))
+            self.register_buffer("fixed_log_scale", log_scale, persistent=False)
 
     @property
     def detail(self) -> str:
@@ -59,15 +62,13 @@ class Gaussian(nn.Module):
 
     def scale(self) -> Tensor:
         """Standard deviation per gene (genes)."""
-        if self.learned:
-            return self.raw_scale.exp().clamp(min=self.min_scale)
-        return self.fixed_scale
+        return self._log_scale().exp()
 
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
         """Start the scales at the data's; return the decoder bias that gives the data's mean (genes)."""
         if self.learned:
             with torch.no_grad():
-                self.raw_scale.copy_(std.clamp(min=self.min_scale).log())
+                self.raw_scale.copy_(std.log().clamp(min=self.log_min_scale))
         return mean
 
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
@@ -80,9 +81,12 @@ class Gaussian(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        precision = self.scale().reciprocal()
-        constant = 0.5 * x.shape[-1] * torch.log(torch.tensor(2 * torch.pi)) - precision.log().sum()
-        return 0.5 * ((x - raw["mean"]) * precision).square().sum(-1) + constant
+        return normal_nll(x, raw["mean"], self._log_scale())
+
+    def _log_scale(self) -> Tensor:
+        if self.learned:
+            return self.raw_scale.clamp(min=self.log_min_scale)
+        return self.fixed_log_scale
 
 
 class Bernoulli(nn.Module):

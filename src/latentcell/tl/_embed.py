@@ -1,0 +1,287 @@
+"""One call from cells to an embedding: check, choose the likelihood, train, write, return the model."""
+
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from anndata import AnnData
+
+from latentcell import __version__, _keys
+from latentcell._errors import DataError
+from latentcell.model import AE, VAE, VSC
+
+Model = TypeVar("Model", AE, VAE, VSC)
+Mask = str | np.ndarray | None
+_AUTO = "highly_variable"
+
+
+def ae(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("ae"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> AE:
+    """Embed cells with a deep autoencoder and write the codes to `adata`.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes; not a view.
+    layer
+        ``layers`` key of the matrix to model; None is ``X``. The likelihood follows from what it holds: counts give
+        the negative binomial, values from 0 to 1 binary cross-entropy, others the normal distribution. What was
+        chosen is written to ``uns``; ``gene_likelihood=`` overrides it.
+    mask_var
+        Genes to use: a boolean ``var`` key or array, or None for all. ``"auto"`` takes ``var["highly_variable"]``
+        where it is there, as ``sc.pp.pca`` does.
+    batch_key
+        ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
+    max_epochs
+        Passes over the cells; see :meth:`latentcell.model.AE.train`.
+    key_added
+        ``obsm`` key of the codes; the ``uns`` key is the same without ``"X_"``.
+    seed
+        Of weights, order of cells and noise: same seed, same bits on the same CPU.
+    progress
+        Draw a line of progress on stderr.
+    **model_args
+        Arguments of :class:`latentcell.model.AE`, e.g. ``n_latent=10``, ``hidden=(128, 32)``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`:
+
+    ``obsm[key_added]``
+        Codes (cells x n_latent), float32.
+    ``uns["ae"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view or the matrix cannot be modelled; it names the cells, genes or argument.
+
+    References
+    ----------
+    Hinton and Salakhutdinov, Science 2006, `doi:10.1126/science.1127647
+    <https://doi.org/10.1126/science.1127647>`__.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.ae(adata, max_epochs=2, progress=False)
+    >>> adata.obsm["X_ae"].shape, adata.uns["ae"]["gene_likelihood"]
+    ((700, 10), 'normal')
+    """
+    return _embed(AE, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
+
+
+def vae(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("vae"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> VAE:
+    """Embed cells with a beta-VAE and write the codes (posterior means) to `adata`.
+
+    Parameters
+    ----------
+    adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress
+        See :func:`latentcell.tl.ae`.
+    **model_args
+        Arguments of :class:`latentcell.model.VAE`, e.g. ``n_latent=10``, ``beta=2.0``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`:
+
+    ``obsm[key_added]``
+        Codes (cells x n_latent), float32.
+    ``uns["vae"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view or the matrix cannot be modelled; it names the cells, genes or argument.
+
+    References
+    ----------
+    Kingma and Welling, ICLR 2014, `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.vae(adata, max_epochs=2, beta=2.0, progress=False)
+    >>> adata.obsm["X_vae"].shape
+    (700, 10)
+    """
+    return _embed(VAE, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
+
+
+def vsc(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("vsc"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> VSC:
+    """Embed cells with a variational sparse coder and write the codes to `adata`.
+
+    Parameters
+    ----------
+    adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress
+        See :func:`latentcell.tl.ae`.
+    **model_args
+        Arguments of :class:`latentcell.model.VSC`, e.g. ``n_latent=20``, ``alpha=0.3``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`, for ``key_added="X_vsc"``:
+
+    ``obsm["X_vsc"]``
+        Hard codes (cells x n_latent), float32, with exact zeros where a dimension is off.
+    ``obsm["vsc_inclusion"]``
+        Probability that a dimension is on in a cell (cells x n_latent), float32.
+    ``varm["vsc_loadings"]``
+        Loadings of a linear decoder (genes x n_latent), float32; 0 for genes that were not used.
+    ``uns["vsc"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view or the matrix cannot be modelled; it names the cells, genes or argument.
+
+    References
+    ----------
+    Tonolini, Jensen and Murray-Smith, Variational Sparse Coding, UAI 2020, PMLR 115:690-700.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.vsc(adata, max_epochs=2, progress=False)
+    >>> adata.obsm["X_vsc"].shape, adata.varm["vsc_loadings"].shape
+    ((700, 20), (765, 20))
+    """
+    model = _embed(VSC, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
+    adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()
+    if model.params["decoder"] == "linear":
+        loadings = np.zeros((adata.n_vars, model.params["n_latent"]), dtype=np.float32)
+        loadings[adata.var_names.get_indexer(model.spec.genes)] = model.get_loadings()
+        adata.varm[_keys.loadings(key_added)] = loadings
+    return model
+
+
+def _embed(
+    model_class: type[Model],
+    adata: AnnData,
+    layer: str | None,
+    mask_var: Mask,
+    batch_key: str | None,
+    max_epochs: int | None,
+    key_added: str,
+    seed: int,
+    progress: bool,
+    model_args: dict[str, Any],
+) -> Model:
+    cells = _selection(adata, layer, mask_var, batch_key)
+    model_class.setup_anndata(cells, layer=layer, batch_key=batch_key)
+    model = model_class(cells, seed=seed, **model_args)
+    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
+    adata.obsm[key_added] = model.get_latent_representation()
+    adata.uns[_keys.params(key_added)] = _record(model, layer, batch_key)
+    return model
+
+
+def _selection(adata: AnnData, layer: str | None, mask_var: Mask, batch_key: str | None) -> AnnData:
+    """An AnnData of the genes and keys to model, sharing the matrix of `adata` where all genes are taken.
+
+    The model is set up on this object, so that nothing but the results is written to the user's.
+    """
+    if not isinstance(adata, AnnData):
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+    if adata.is_view:
+        raise DataError("adata is a view, results would be lost; first make it your own: adata = adata.copy()")
+    if not adata.var_names.is_unique:
+        raise DataError("gene names are not unique; first call adata.var_names_make_unique()")
+    if layer is not None and layer not in adata.layers:
+        there = sorted(str(key) for key in adata.layers if key is not None)
+        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
+    if batch_key is not None and batch_key not in adata.obs:
+        raise DataError(f"obs has no {batch_key!r} (batch_key); its columns are {list(adata.obs.columns)}")
+    genes = _genes(adata, mask_var)
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise DataError("adata.X is empty; name the matrix to model with layer=")
+    if genes is not None:
+        matrix = matrix[:, genes]
+    if adata.isbacked and layer is None and genes is None:
+        matrix = adata.to_memory().X
+    obs = adata.obs[[] if batch_key is None else [batch_key]].copy()
+    var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
+    if layer is None:
+        return AnnData(X=matrix, obs=obs, var=var.copy())
+    return AnnData(obs=obs, var=var.copy(), layers={layer: matrix})
+
+
+def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
+    if isinstance(mask_var, str) and mask_var == "auto":
+        mask_var = _AUTO if _AUTO in adata.var else None
+    if mask_var is None:
+        return None
+    if isinstance(mask_var, str):
+        if mask_var not in adata.var:
+            raise DataError(f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}")
+        mask_var = adata.var[mask_var].to_numpy()
+    mask = np.asarray(mask_var)
+    if mask.dtype != bool or mask.shape != (adata.n_vars,):
+        raise DataError(
+            f"mask_var must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
+        )
+    if not mask.any():
+        raise DataError("mask_var selects no gene")
+    return mask
+
+
+def _record(model: AE | VAE | VSC, layer: str | None, batch_key: str | None) -> dict[str, Any]:
+    history = model.history or {}
+    record = {
+        "model": type(model).__name__,
+        "params": _plain(model.params),
+        "gene_likelihood": model.gene_likelihood,
+        "layer": layer or "X",
+        "n_genes": len(model.spec.genes),
+        "final": {name: float(frame[name].iloc[-1]) for name, frame in history.items()},
+        "n_epochs": len(next(iter(history.values()))),
+        "latentcell": __version__,
+    }
+    return record if batch_key is None else record | {"batch_key": batch_key}
+
+
+def _plain(value: Any) -> Any:
+    """Parameters as ``uns`` can hold them in an .h5ad: no None, schedules and tuples spelt out."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return np.array(value)
+    return repr(value) if callable(value) else value
