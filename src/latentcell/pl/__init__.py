@@ -1,5 +1,6 @@
 """Figures: each function draws what it is given and returns the Matplotlib Axes or Figure; none of them trains."""
 
 from ._history import history
+from ._scores import scores
 
-__all__ = ["history"]
+__all__ = ["history", "scores"]
