@@ -1,6 +1,7 @@
 """Figures: each function draws what it is given and returns the Matplotlib Axes or Figure; none of them trains."""
 
+from ._architecture import architecture
 from ._history import history
 from ._scores import scores
 
-__all__ = ["history", "scores"]
+__all__ = ["architecture", "history", "scores"]
