@@ -1,7 +1,8 @@
 """Figures: each function draws what it is given and returns the Matplotlib Axes or Figure; none of them trains."""
 
 from ._architecture import architecture
+from ._embedding import embedding
 from ._history import history
 from ._scores import scores
 
-__all__ = ["architecture", "history", "scores"]
+__all__ = ["architecture", "embedding", "history", "scores"]

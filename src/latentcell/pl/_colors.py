@@ -1,0 +1,120 @@
+"""Labels of cells and their colours, as scanpy would choose them, without writing into the AnnData."""
+
+from collections.abc import Collection, Iterable
+from itertools import cycle, islice
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from anndata import AnnData
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from scanpy.plotting import palettes
+
+from latentcell._errors import DataError
+
+MISSING = "NA"
+"""Name in legends of cells without a label."""
+
+MISSING_COLOR = to_hex("lightgray")
+
+_ALIKE = 0.25
+"""Colours less far apart than this in the RGB cube are taken for one another."""
+
+
+def as_labels(values: pd.Series) -> pd.Categorical | None:
+    """Text, categories or booleans as categories named by strings; None for numbers."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        labels = pd.Categorical(values)
+    elif pd.api.types.is_bool_dtype(values.dtype):
+        labels = pd.Categorical(values.astype("object"))
+    elif pd.api.types.is_numeric_dtype(values.dtype):
+        return None
+    else:
+        labels = pd.Categorical(values)
+    return labels.rename_categories({category: str(category) for category in labels.categories})
+
+
+def obs_labels(adata: AnnData, key: str, argument: str) -> pd.Categorical:
+    """Column `key` of ``adata.obs`` as categories; numbers count as labels too.
+
+    Raises
+    ------
+    DataError
+        If there is no such column. The message names `argument` and the columns there are.
+    """
+    if key not in adata.obs:
+        raise DataError(f"{argument}={key!r} is not a column of adata.obs, which has: {_listed(adata.obs.columns)}.")
+    values = adata.obs[key]
+    labels = as_labels(values)
+    return as_labels(values.astype("category")) if labels is None else labels  # type: ignore[return-value]
+
+
+def color_values(adata: AnnData, key: str, layer: str | None, argument: str) -> pd.Categorical | np.ndarray:
+    """Labels (categories) or numbers by which cells are coloured: a column of ``obs``, else a gene.
+
+    Raises
+    ------
+    DataError
+        If `key` is neither, or `layer` does not exist.
+    """
+    if key in adata.obs:
+        labels = as_labels(adata.obs[key])
+        return adata.obs[key].to_numpy(dtype=float, na_value=np.nan) if labels is None else labels
+    if key not in adata.var_names:
+        raise DataError(
+            f"{argument}={key!r} is neither a column of adata.obs nor a gene of adata.var_names. "
+            f"Columns of adata.obs: {_listed(adata.obs.columns)}."
+        )
+    check_layer(adata, layer)
+    return sc.get.obs_df(adata, keys=[key], layer=layer)[key].to_numpy(dtype=float)
+
+
+def check_layer(adata: AnnData, layer: str | None) -> None:
+    """Raise a DataError unless `layer` is None or one of ``adata.layers``."""
+    if layer is not None and layer not in adata.layers:
+        raise DataError(f"layer={layer!r} is not in adata.layers, which has: {_listed(adata.layers)}.")
+
+
+def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, str]:
+    """Colour of every label that occurs: ``adata.uns[f"{key}_colors"]``, or scanpy's default palette."""
+    names = list(labels.categories)
+    stored = _stored_colors(adata, key)
+    colors = stored if stored is not None and len(stored) >= len(names) else default_colors(len(names))
+    used = set(labels.codes)
+    return {name: color for code, (name, color) in enumerate(zip(names, colors, strict=False)) if code in used}
+
+
+def default_colors(n: int) -> list[str]:
+    """`n` colours as scanpy chooses them: the user's colour cycle if it has as many, else its own palettes."""
+    for palette in (_own_colors(), palettes.default_20, palettes.default_28, palettes.default_102):
+        if len(palette) >= n:
+            return [to_hex(color) for color in palette[:n]]
+    return [to_hex(color) for color in islice(cycle(palettes.default_102), n)]
+
+
+def other_colors(taken: Collection[str], n: int) -> list[str]:
+    """`n` colours of the same palettes, none of which looks like one of `taken` as long as there are such."""
+    known = dict.fromkeys([*_own_colors(), *palettes.default_20, *palettes.default_28, *palettes.default_102])
+    used = [np.array(to_rgb(color)) for color in taken]
+    free = [color for color in known if all(np.linalg.norm(to_rgb(color) - other) > _ALIKE for other in used)]
+    return [to_hex(color) for color in islice(cycle(free or known), n)]
+
+
+def _own_colors() -> list[str]:
+    """The user's colour cycle."""
+    return [to_hex(color) for color in plt.rcParams["axes.prop_cycle"].by_key().get("color", [])]
+
+
+def _stored_colors(adata: AnnData, key: str) -> list[str] | None:
+    """Colours in ``adata.uns``; None if there are none or one of them is no colour that Matplotlib knows."""
+    stored = adata.uns.get(f"{key}_colors")
+    if stored is None or not all(is_color_like(color) for color in stored):
+        return None
+    return [to_hex(color) for color in stored]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for an error message; the first twelve."""
+    names = [repr(str(name)) for name in names]
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "none"
