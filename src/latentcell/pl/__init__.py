@@ -2,7 +2,8 @@
 
 from ._architecture import architecture
 from ._embedding import embedding
+from ._heatmap import heatmap
 from ._history import history
 from ._scores import scores
 
-__all__ = ["architecture", "embedding", "history", "scores"]
+__all__ = ["architecture", "embedding", "heatmap", "history", "scores"]
