@@ -119,7 +119,7 @@ class Bernoulli(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        return F.binary_cross_entropy_with_logits(raw["mean"], x, reduction="none").sum(-1)
+        return F.binary_cross_entropy_with_logits(raw["mean"], x.expand_as(raw["mean"]), reduction="none").sum(-1)
 
 
 class NegativeBinomial(nn.Module):

@@ -1,0 +1,162 @@
+"""Likelihoods: loss against their own torch distribution, scipy and the documents' losses; starts at the data."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics import log_loss
+from torch.nn import functional as F
+
+from latentcell.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, NegativeBinomial
+
+N_CELLS, N_GENES = 6, 5
+
+
+@pytest.fixture
+def raw():
+    return {"mean": torch.randn(N_CELLS, N_GENES, dtype=torch.float64)}
+
+
+@pytest.fixture
+def library():
+    return torch.rand(N_CELLS, 1, dtype=torch.float64) * 90 + 10
+
+
+def data(name, n_cells=N_CELLS):
+    if name == "nb":
+        return torch.poisson(torch.full((n_cells, N_GENES), 2.0)).double()
+    x = torch.rand(n_cells, N_GENES, dtype=torch.float64)
+    return x.round() if name == "bernoulli" else 3 * x - 1
+
+
+def make(name):
+    """A likelihood whose learned parameters are not where they start."""
+    likelihood = LIKELIHOODS[name](N_GENES).double()
+    with torch.no_grad():
+        for parameter in likelihood.parameters():
+            parameter.copy_(torch.linspace(-1, 1.5, N_GENES))
+    return likelihood
+
+
+def test_every_likelihood_is_called_by_its_name():
+    assert {name: kind.name for name, kind in LIKELIHOODS.items()} == {n: n for n in ("normal", "bernoulli", "nb")}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_loss_is_minus_the_log_probability_of_its_distribution(name, raw, library):
+    likelihood, x = make(name), data(name)
+    expected = -likelihood.distribution(raw, library).log_prob(x).sum(-1)
+    torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_mean_is_that_of_its_distribution(name, raw, library):
+    likelihood = make(name)
+    torch.testing.assert_close(likelihood.mean(raw, library), likelihood.distribution(raw, library).mean)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_several_draws_of_a_code_give_a_loss_each(name, library):
+    likelihood, x = make(name), data(name)
+    draws = {"mean": torch.randn(3, N_CELLS, N_GENES, dtype=torch.float64)}
+    loss = likelihood.negative_log_likelihood(x, draws, library)
+    assert loss.shape == (3, N_CELLS)
+    for i in range(3):
+        alone = likelihood.negative_log_likelihood(x, {"mean": draws["mean"][i]}, library)
+        torch.testing.assert_close(loss[i], alone)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_start_gives_the_data_s_mean(name):
+    likelihood = LIKELIHOODS[name](N_GENES).double()
+    x = data(name, n_cells=400) * torch.tensor([1.0, 0.5, 0.1, 1.0, 0.0]).double()
+    if name == "nb":
+        x = x.round()
+    if name == "bernoulli":
+        x = x.clamp(0.01, 0.99)
+    bias = likelihood.start(x.mean(0).float(), x.std(0, unbiased=False).float()).double()
+    library = x.sum(1, keepdim=True)
+    mean = likelihood.mean({"mean": bias.expand(400, -1)}, library)
+    torch.testing.assert_close(mean.mean(0), x.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_gaussian_is_scipys_and_starts_at_the_datas_scale(raw, library):
+    x = data("normal")
+    likelihood = make("normal")
+    scale = likelihood.scale().detach().numpy()
+    expected = -stats.norm.logpdf(x, raw["mean"], scale).sum(1)
+    np.testing.assert_allclose(likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6)
+    likelihood = Gaussian(3, min_scale=0.1)
+    likelihood.start(torch.zeros(3), torch.tensor([2.0, 0.5, 0.0]))
+    torch.testing.assert_close(likelihood.scale(), torch.tensor([2.0, 0.5, 0.1]))
+    with torch.no_grad():
+        likelihood.raw_scale.fill_(-50.0)
+    torch.testing.assert_close(likelihood.scale(), torch.full((3,), 0.1))
+
+
+def test_gaussian_of_scale_root_half_is_the_sum_of_squared_errors(raw, library):
+    x = data("normal")
+    likelihood = Gaussian(N_GENES, scale=0.5**0.5)
+    loss = likelihood.negative_log_likelihood(x, raw, library)
+    squares = (x - raw["mean"]).square().sum(1)
+    torch.testing.assert_close(loss - squares, torch.full_like(loss, N_GENES / 2 * np.log(np.pi)), rtol=1e-5, atol=0)
+    assert not list(likelihood.parameters())
+    assert not likelihood.state_dict()
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, "cell", None])
+def test_a_scale_that_is_none_is_refused(scale):
+    with pytest.raises(ValueError, match="'gene' or a positive number"):
+        Gaussian(3, scale=scale)
+
+
+def test_bernoulli_is_binary_cross_entropy_also_between_0_and_1(raw, library):
+    x = torch.rand(N_CELLS, N_GENES, dtype=torch.float64)
+    loss = Bernoulli(N_GENES).negative_log_likelihood(x, raw, library)
+    p = torch.sigmoid(raw["mean"])
+    by_hand = -(x * p.log() + (1 - x) * (1 - p).log()).sum(1)
+    torch.testing.assert_close(loss, by_hand)
+    binary = x.round()
+    total = Bernoulli(N_GENES).negative_log_likelihood(binary, raw, library).sum()
+    flat = log_loss(binary.ravel().numpy(), p.ravel().numpy(), normalize=False, labels=[0, 1])
+    assert total.item() == pytest.approx(flat)
+    extreme = {"mean": torch.full_like(raw["mean"], 500.0)}
+    assert torch.isfinite(Bernoulli(N_GENES).negative_log_likelihood(x, extreme, library)).all()
+
+
+def test_negative_binomial_is_scipys_with_the_means_of_a_softmax(raw, library):
+    x, likelihood = data("nb"), make("nb")
+    mu = (library * torch.softmax(raw["mean"], 1)).numpy()
+    theta = np.exp(np.linspace(-1, 1.5, N_GENES))
+    expected = -stats.nbinom.logpmf(x, theta, theta / (theta + mu)).sum(1)
+    np.testing.assert_allclose(likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6)
+    np.testing.assert_allclose(likelihood.mean(raw, library), mu)
+    torch.testing.assert_close(likelihood.mean(raw, library).sum(1, keepdim=True), library)
+    d = likelihood.distribution(raw, library)
+    np.testing.assert_allclose(d.variance.detach(), mu + mu**2 / theta)
+
+
+def test_negative_binomial_loss_has_the_gradients_of_autograd(raw, library):
+    x, likelihood = data("nb"), make("nb")
+    output = raw["mean"].requires_grad_()
+    wanted = (output, likelihood.log_theta)
+    ours = torch.autograd.grad(likelihood.negative_log_likelihood(x, {"mean": output}, library).sum(), wanted)
+    theirs = torch.autograd.grad(-likelihood.distribution({"mean": output}, library).log_prob(x).sum(), wanted)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_negative_binomial_dispersion_stays_in_bounds():
+    likelihood = NegativeBinomial(2)
+    with torch.no_grad():
+        likelihood.log_theta.copy_(torch.tensor([-1e3, 1e3]))
+    torch.testing.assert_close(likelihood.theta().log(), torch.tensor([-10.0, 10.0]))
+    loss = likelihood.negative_log_likelihood(torch.ones(1, 2), {"mean": torch.zeros(1, 2)}, torch.tensor([[2.0]]))
+    assert torch.isfinite(loss).all()
+
+
+def test_all_zero_genes_do_not_break_a_start():
+    bias = NegativeBinomial(3).start(torch.tensor([0.0, 2.0, 2.0]), torch.zeros(3))
+    assert torch.isfinite(bias).all()
+    torch.testing.assert_close(F.softmax(bias, 0), torch.tensor([0.0, 0.5, 0.5]), rtol=0, atol=1e-6)
+    assert torch.isfinite(Bernoulli(2).start(torch.tensor([0.0, 1.0]), torch.zeros(2))).all()
