@@ -1,0 +1,243 @@
+"""What kind of numbers a matrix holds, found in bounded memory; errors name the first offending cells.
+
+Works on dense arrays, scipy sparse matrices and anything sliced by rows (backed AnnData, h5py). Only numpy
+and scipy are needed, so that every folder of the package may use it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from scipy import sparse
+
+from latentcell._errors import DataError
+
+Kind = Literal["counts", "unit", "non-negative", "real"]
+Requirement = Literal["counts", "unit", "non-negative", "finite"]
+
+_CHUNK = 2**20
+"""Values looked at in one step."""
+
+_N_NAMED = 3
+"""Offending cells that an error names."""
+
+_NEEDED = {
+    "finite": "",
+    "non-negative": " where none may be",
+    "unit": " where all must lie within 0 and 1",
+    "counts": " where counts are needed",
+}
+
+_FIX = {
+    "finite": "Remove or impute them before going on.",
+    "non-negative": "Are these scaled data? Use the unscaled values, e.g. a layer with counts or log1p values.",
+    "integer": (
+        "Are these normalised or log-transformed data? Use the layer that holds the raw counts "
+        "(`layer='counts'`), or a method for continuous values."
+    ),
+    "unit": "Rescale each gene to 0-1, e.g. with sklearn.preprocessing.MinMaxScaler.",
+    "empty": "Remove them first: `sc.pp.filter_cells(adata, min_counts=1)`.",
+}
+
+
+def matrix_kind(
+    X: Any,
+    obs_names: Sequence[str] | None = None,
+    var_names: Sequence[str] | None = None,
+    *,
+    where: str = "X",
+) -> Kind:
+    """Tell what kind of numbers a matrix holds.
+
+    Parameters
+    ----------
+    X
+        Matrix, cells x genes: array, scipy sparse matrix, or backed (sliced in chunks).
+    obs_names, var_names
+        Names of cells and genes, used in error messages; positions are named where they are missing.
+    where
+        How error messages call the matrix, e.g. ``"layers['counts']"``.
+
+    Returns
+    -------
+    ``"counts"``: non-negative integers (so also a matrix of zeros and ones); else ``"unit"``: everything
+    within 0 and 1; else ``"non-negative"``; else ``"real"``.
+
+    Raises
+    ------
+    DataError
+        If a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentcell._checks import matrix_kind
+    >>> matrix_kind(np.array([[0, 3], [1, 0]])), matrix_kind(np.array([[0.0, 0.3]]))
+    ('counts', 'unit')
+    """
+    integer = unit = non_negative = True
+    for values, locate, _ in _chunks(X):
+        _refuse(~np.isfinite(values), values, locate, obs_names, var_names, f"{where} holds NaN or inf", "finite")
+        non_negative = non_negative and not (values < 0).any()
+        unit = unit and non_negative and not (values > 1).any()
+        integer = integer and non_negative and not _fractional(values).any()
+    if integer:
+        return "counts"
+    if unit:
+        return "unit"
+    return "non-negative" if non_negative else "real"
+
+
+def check_matrix(
+    X: Any,
+    obs_names: Sequence[str],
+    var_names: Sequence[str],
+    *,
+    kind: Requirement,
+    where: str = "X",
+    allow_empty: bool = False,
+) -> None:
+    """Refuse a matrix that does not hold the required kind of numbers.
+
+    Parameters
+    ----------
+    X
+        Matrix, cells x genes: array, scipy sparse matrix, or backed (sliced in chunks).
+    obs_names, var_names
+        Names of cells and genes, used in error messages.
+    kind
+        ``"finite"``: no NaN or infinity. Each of the others asks for that and more: ``"non-negative"``;
+        ``"unit"``: all values within 0 and 1; ``"counts"``: non-negative integers, and no cell without counts.
+    where
+        How error messages call the matrix, e.g. ``"layers['counts']"``.
+    allow_empty
+        Accept cells without any counts (`kind` ``"counts"`` only).
+
+    Returns
+    -------
+    Nothing; the matrix is neither changed nor copied.
+
+    Raises
+    ------
+    DataError
+        Naming the first offending cells (and genes), and what to do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentcell._checks import check_matrix
+    >>> check_matrix(np.array([[0, 2.5]]), ["c1"], ["g1", "g2"], kind="counts")
+    Traceback (most recent call last):
+        ...
+    latentcell._errors.DataError: X holds fractional values where counts are needed: cell 'c1', gene 'g2': 2.5. ...
+    """
+    if kind not in get_args(Requirement):
+        raise DataError(f"kind={kind!r} is not one of {', '.join(map(repr, get_args(Requirement)))}.")
+    if X.shape != (len(obs_names), len(var_names)):
+        raise DataError(
+            f"{where} has the shape {tuple(X.shape)}, but there are {len(obs_names)} cells and {len(var_names)} genes."
+        )
+    needed = _NEEDED[kind]
+    filled = np.zeros(X.shape[0], dtype=bool)
+    for values, locate, mark_filled in _chunks(X):
+
+        def refuse(bad: np.ndarray, what: str, fix: str, values=values, locate=locate) -> None:
+            _refuse(bad, values, locate, obs_names, var_names, f"{where} holds {what}", fix)
+
+        refuse(~np.isfinite(values), "NaN or inf", "finite")
+        if kind == "finite":
+            continue
+        refuse(values < 0, f"negative values{needed}", "non-negative")
+        if kind == "unit":
+            refuse(values > 1, f"values above 1{needed}", "unit")
+        if kind == "counts":
+            refuse(_fractional(values), f"fractional values{needed}", "integer")
+            mark_filled(filled)
+    if kind == "counts" and not allow_empty and not filled.all():
+        empty = np.flatnonzero(~filled)
+        named = ", ".join(repr(str(obs_names[i])) for i in empty[:_N_NAMED])
+        more = ", ..." if len(empty) > _N_NAMED else ""
+        raise DataError(f"{where} has {len(empty)} cells without any counts: {named}{more}. {_FIX['empty']}")
+
+
+def _fractional(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "biu":
+        return np.zeros(values.shape, dtype=bool)
+    return values != np.floor(values)
+
+
+def _refuse(
+    bad: np.ndarray,
+    values: np.ndarray,
+    locate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    obs_names: Sequence[str] | None,
+    var_names: Sequence[str] | None,
+    what: str,
+    fix: str,
+) -> None:
+    """Raise a DataError that names the first cells where `bad` is true, if there are any."""
+    if not bad.any():
+        return
+    at = np.flatnonzero(bad)[:_N_NAMED]
+    named = "; ".join(
+        f"cell {_name(obs_names, i)}, gene {_name(var_names, j)}: {value:.6g}"
+        for i, j, value in zip(*locate(at), values[at], strict=True)
+    )
+    raise DataError(f"{what}: {named}. {_FIX[fix]}")
+
+
+def _name(names: Sequence[str] | None, position: int) -> str:
+    return f"number {position}" if names is None else repr(str(names[position]))
+
+
+_Chunk = tuple[
+    np.ndarray,
+    Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    Callable[[np.ndarray], None],
+]
+
+
+def _chunks(X: Any) -> Iterator[_Chunk]:
+    """Yield stored values with two functions: positions -> (cells, genes), and mark cells that have counts."""
+    if sparse.issparse(X):
+        yield from _sparse_chunks(X if X.format in ("csr", "csc") else X.tocsr())
+        return
+    n_obs, n_vars = X.shape
+    by_column = getattr(X, "format", None) == "csc"
+    n_major, n_minor = (n_vars, n_obs) if by_column else (n_obs, n_vars)
+    step = max(1, _CHUNK // max(1, n_minor))
+    for start in range(0, n_major, step):
+        block = X[:, start : start + step] if by_column else X[start : start + step]
+        offset = (0, start) if by_column else (start, 0)
+        if sparse.issparse(block):
+            yield from _sparse_chunks(block, offset)
+        else:
+            yield _dense_chunk(np.asarray(block), offset)
+
+
+def _dense_chunk(block: np.ndarray, offset: tuple[int, int]) -> _Chunk:
+    def locate(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        i, j = np.unravel_index(at, block.shape)
+        return i + offset[0], j + offset[1]
+
+    def mark_filled(filled: np.ndarray) -> None:
+        filled[offset[0] : offset[0] + block.shape[0]] |= block.any(axis=1)
+
+    return block.ravel(), locate, mark_filled
+
+
+def _sparse_chunks(X: Any, offset: tuple[int, int] = (0, 0)) -> Iterator[_Chunk]:
+    n_stored = int(X.indptr[-1])
+    for start in range(0, n_stored, _CHUNK):
+        stored = slice(start, min(start + _CHUNK, n_stored))
+        values, minor = X.data[stored], X.indices[stored]
+
+        def locate(at: np.ndarray, start=start, minor=minor) -> tuple[np.ndarray, np.ndarray]:
+            major = np.searchsorted(X.indptr, at + start, side="right") - 1
+            i, j = (major, minor[at]) if X.format == "csr" else (minor[at], major)
+            return i + offset[0], j + offset[1]
+
+        def mark_filled(filled: np.ndarray, values=values, locate=locate) -> None:
+            filled[locate(np.flatnonzero(values))[0]] = True
+
+        yield values, locate, mark_filled

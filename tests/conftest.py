@@ -1,0 +1,25 @@
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real data named by LATENTCELL_DATA; tests that ask for it are skipped without it."""
+    folder = os.environ.get("LATENTCELL_DATA")
+    if not folder:
+        pytest.skip("LATENTCELL_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _agg() -> None:
+    matplotlib.use("Agg")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
