@@ -1,0 +1,15 @@
+"""Sparse matrices in the one form in which stored values can be counted."""
+
+from typing import Any
+
+from scipy import sparse
+
+
+def canonical_csr(matrix: Any) -> Any:
+    """Give csr without stored zeros and duplicates; the input itself if it is that already, and never changed."""
+    csr = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(matrix)
+    if not csr.has_canonical_format or not csr.data.all():
+        csr = csr.copy()
+        csr.sum_duplicates()
+        csr.eliminate_zeros()
+    return csr
