@@ -1,0 +1,23 @@
+"""One-call verbs on AnnData, in scanpy's manner; each is imported on first use."""
+
+from importlib import import_module
+from typing import Any
+
+_MODULE_OF = {
+    "ae": "_embed",
+    "compare": "_compare",
+    "vae": "_embed",
+    "vsc": "_embed",
+}
+
+__all__ = ["ae", "compare", "vae", "vsc"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
