@@ -208,7 +208,8 @@ class AbstractModel(BaseModelClass):
         DataError
             If there are too few cells, or an argument is out of range.
         TrainingDivergedError
-            At the first loss that is not finite; the weights before that step are kept.
+            At the first loss, or after the first epoch with weights, not finite; the weights of the last whole epoch
+            are put back.
         """
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed

@@ -1,9 +1,16 @@
 """What stops a run before it spoils the model."""
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
 from latentcell._errors import TrainingDivergedError
+
+_CURE = (
+    "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip gradients "
+    "(train(gradient_clip=...)) or check the data for extreme values."
+)
 
 
 def check_finite(loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor], step: int, lr: float) -> None:
@@ -28,11 +35,19 @@ def check_finite(loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor
     named = ", ".join(f"{name} in {n} cells" for name, n in broken.items() if n) or "the loss itself"
     raise TrainingDivergedError(
         f"the loss became {loss.item()} at step {step} ({named}; learning rate {lr:g}, largest value in the "
-        f"batch {batch['X'].abs().max().item():g}). The weights before this step were kept. Lower the learning "
-        "rate (train(lr=...)), clip gradients (train(gradient_clip=...)) or check the data for extreme values."
+        f"batch {batch['X'].abs().max().item():g}). {_CURE}"
     )
 
 
+def check_weights(module: nn.Module, epoch: int, lr: float) -> None:
+    """Raise :class:`TrainingDivergedError` if a weight or running mean is not finite after an epoch.
+
+    A finite loss can have a gradient that is not; the weights are then broken before any loss shows it.
+    """
+    if not all_finite(module):
+        raise TrainingDivergedError(f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_CURE}")
+
+
 def all_finite(module: nn.Module) -> bool:
-    """Whether every parameter of the module is finite."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
+    """Whether every parameter and buffer (running means too) of the module is finite."""
+    return all(bool(torch.isfinite(values).all()) for values in chain(module.parameters(), module.buffers()))

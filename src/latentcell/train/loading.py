@@ -6,6 +6,7 @@ is compressed-sparse-column input, whose rows cannot be read: it is converted to
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,9 @@ class CellLoader:
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
         starts = list(range(0, len(order), self.batch_size))
-        if len(starts) > 1 and len(order) - starts[-1] == 1:
+        if len(starts) > 1 and len(order) - starts[-1] == 1 < self.batch_size:
             starts.pop()
-        ends = [*starts[1:], len(order)]
-        return [order[start:end] for start, end in zip(starts, ends, strict=True)]
+        return [order[start:end] for start, end in pairwise([*starts, len(order)])]
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.indices), self.batch_size)

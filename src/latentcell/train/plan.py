@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import check_finite
+from .guards import check_finite, check_weights
 
 Batch = dict[str, Tensor]
 
@@ -61,6 +61,7 @@ class TrainingPlan(pl.LightningModule):
         self.records: list[dict[str, float]] = []
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._n_cells: dict[str, int] = {}
+        self._kept: dict[str, Tensor] = {}
         self.on_epoch: Callable[[int], None] | None = None
 
     @property
@@ -72,6 +73,10 @@ class TrainingPlan(pl.LightningModule):
         """Adam, with decoupled weight decay."""
         parameters = [p for p in self.module.parameters() if p.requires_grad]
         return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, fused=True)
+
+    def on_train_start(self) -> None:
+        """Keep the weights that the run starts from."""
+        self._keep_weights()
 
     def on_train_epoch_start(self) -> None:
         """Start the sums of an epoch."""
@@ -91,7 +96,9 @@ class TrainingPlan(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Record the epoch."""
+        """Record the epoch and keep its weights; stops the run if they are not finite."""
+        check_weights(self.module, self.current_epoch, self.lr * self.lr_schedule(self.progress))
+        self._keep_weights()
         record = {"epoch": float(self.current_epoch), **self._means("train")}
         if "validation" in self._sums:
             record |= self._means("validation")
@@ -120,6 +127,14 @@ class TrainingPlan(pl.LightningModule):
         """Take up the history and the random state."""
         self.records = list(checkpoint["latentcell"]["records"])
         torch.set_rng_state(checkpoint["latentcell"]["rng"])
+
+    def put_weights_back(self) -> None:
+        """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""
+        if self._kept:
+            self.module.load_state_dict(self._kept)
+
+    def _keep_weights(self) -> None:
+        self._kept = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
     def _reset(self, part: str) -> None:
         self._sums[part] = {}

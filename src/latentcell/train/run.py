@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from latentcell._errors import TrainingDivergedError
+
 from .loading import CellLoader
 from .plan import TrainingPlan
 
@@ -132,10 +134,11 @@ def fit(
         callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
         callbacks.append(
+            # save_last=True would write nothing here: Lightning then saves "last" only beside another checkpoint
             ModelCheckpoint(
                 dirpath=checkpoint_dir,
-                save_last=True,
-                save_top_k=0,
+                filename=CHECKPOINT.removesuffix(".ckpt"),
+                save_top_k=1,
                 save_on_train_epoch_end=True,
                 enable_version_counter=False,
             )
@@ -160,11 +163,15 @@ def fit(
             checkpoint = str(checkpoint_dir / CHECKPOINT)
         try:
             trainer.fit(plan, train, validation, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:
+        except TrainingDivergedError:
+            plan.put_weights_back()
+            raise
+        except SystemExit as stop:
             # Lightning answers Ctrl-C by leaving the interpreter; a notebook must survive that
-            if not trainer.interrupted:
+            if not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
-        return bool(trainer.interrupted)
+            return True
+        return False
 
 
 def _module(plan: pl.LightningModule) -> nn.Module:
