@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "nn": set(),
     "module": {"nn"},
     "train": {"nn.schedules", "_errors"},
-    "model": {"module", "train", "_scvi", "_keys", "_errors", "_checks"},
+    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks"},
     "metrics": {"_keys", "_errors"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
