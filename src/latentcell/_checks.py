@@ -237,7 +237,14 @@ def _sparse_chunks(X: Any, offset: tuple[int, int] = (0, 0)) -> Iterator[_Chunk]
             i, j = (major, minor[at]) if X.format == "csr" else (minor[at], major)
             return i + offset[0], j + offset[1]
 
-        def mark_filled(filled: np.ndarray, values=values, locate=locate) -> None:
-            filled[locate(np.flatnonzero(values))[0]] = True
+        def mark_filled(filled: np.ndarray, stored=stored, values=values, minor=minor) -> None:
+            nonzero = values != 0
+            if X.format == "csc":
+                filled[minor[nonzero] + offset[0]] = True
+                return
+            first, last = np.searchsorted(X.indptr, stored.start, "right") - 1, np.searchsorted(X.indptr, stored.stop)
+            edges = np.clip(X.indptr[first : last + 1] - stored.start, 0, len(values))
+            n_before = np.concatenate([[0], np.cumsum(nonzero)])
+            filled[offset[0] + first : offset[0] + last] |= np.diff(n_before[edges]) > 0
 
         yield values, locate, mark_filled

@@ -3,6 +3,9 @@
 COUNTS_LAYER = "counts"
 """``layers`` key under which :func:`latentcell.pp.seurat` keeps raw counts."""
 
+SCALED_LAYER = "scaled"
+"""``layers`` key under which :func:`latentcell.pp.seurat` writes z-scores, if asked to."""
+
 UNS = "latentcell"
 """``uns`` key of what latentcell says about a whole AnnData object (provenance)."""
 

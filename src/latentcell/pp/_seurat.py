@@ -13,9 +13,6 @@ from latentcell._errors import DataError
 from latentcell.pp._canonical import canonical_csr
 from latentcell.pp._check import expression, refuse_backed, refuse_view
 
-_SCALED = "scaled"
-"""``layers`` key of the z-scores."""
-
 
 def seurat(
     adata: AnnData,
@@ -171,10 +168,10 @@ def seurat(
     if subset:
         result = result[:, result.var["highly_variable"].to_numpy()].copy()
     if scale:
-        result.layers[_SCALED] = sc.pp.scale(result.X.toarray(), max_value=max_value)
+        result.layers[_keys.SCALED_LAYER] = sc.pp.scale(result.X.toarray(), max_value=max_value)
     if copy:
         return result
-    AnnData.__init__(adata, result)
+    AnnData.__init__(adata, result)  # in place, all at once: nothing has changed if anything above failed
     return None
 
 
