@@ -79,8 +79,8 @@ def test_decoders_give_every_output_of_every_draw_and_start_at_the_bias(kind):
         torch.testing.assert_close(out["mean"], F.linear(body, decoder.heads["mean"].weight, bias))
     else:
         torch.testing.assert_close(decoder(torch.zeros(5, 3), covariates)["mean"], bias.expand(5, 9))
-        draws = decoder(z.expand(2, 5, 3), covariates.expand(2, 5, 2))["mean"]
-        torch.testing.assert_close(draws, out["mean"].expand(2, 5, 9))
+    draws = decoder(z.expand(2, 5, 3), covariates.expand(2, 5, 2))["mean"]
+    torch.testing.assert_close(draws, out["mean"].expand(2, 5, 9))
 
 
 weights = st.lists(st.floats(-30, 30), min_size=8, max_size=8).map(lambda w: torch.tensor(w).reshape(4, 2).double())

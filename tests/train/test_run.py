@@ -178,7 +178,7 @@ def test_nothing_global_is_touched(cells, tmp_path, monkeypatch):
     def world():
         return {
             "torch": torch.get_rng_state().tolist(),
-            "numpy": str(np.random.get_state()),
+            "numpy": str(np.random.get_state()),  # noqa: NPY002
             "random": random.getstate(),
             "filters": list(warnings.filters),
             "levels": [logging.getLogger(name).level for name in loggers],

@@ -40,7 +40,8 @@ class MLP(nn.Module):
     activation
         Name of the activation (see :data:`ACTIVATIONS`).
     norm
-        ``"batch"``, ``"layer"`` or None. Batch norm uses scvi-tools' momentum 0.01 and eps 0.001.
+        ``"batch"``, ``"layer"`` or None. The running means of batch norm
+        move by 0.1 a step, so that short trainings on small data end with the right ones.
     dropout
         Share of units dropped after each layer, 0 to 1.
     first_linear
@@ -69,7 +70,7 @@ class MLP(nn.Module):
         for i, size in enumerate(self.sizes):
             layers.append(nn.Linear(n_in, size))
             if norm == "batch":
-                layers.append(nn.BatchNorm1d(size, momentum=0.01, eps=0.001))
+                layers.append(nn.BatchNorm1d(size, momentum=0.1, eps=0.001))
             elif norm == "layer":
                 layers.append(nn.LayerNorm(size))
             if not (first_linear and i == 0):
@@ -80,8 +81,11 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (cells x `n_in`) to features (cells x `n_out`)."""
-        return self.layers(x)
+        """Features (... x `n_in`) to features (... x `n_out`)."""
+        if x.dim() == 2:
+            return self.layers(x)
+        # batch norm takes cells x features only: several draws per cell pass as so many cells
+        return self.layers(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
 
 class MLPDecoder(nn.Module):
@@ -160,7 +164,7 @@ class LinearDecoder(nn.Module):
         for name in outputs:
             weight = torch.empty(n_genes, n_latent)
             if non_negative:  # softplus(-3) is about 0.05: small, equal and positive at the start
-                nn.init.normal_(weight, mean=-3.0, std=0.3)
+                nn.init.normal_(weight, mean=-3.0, std=0.5)
             else:
                 nn.init.xavier_normal_(weight)
             self.weight[name] = nn.Parameter(weight)
