@@ -186,9 +186,14 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "deep" / "table.csv"
     with cli._replacing(path) as temporary:
         temporary.write_text("old")
-    with pytest.raises(OSError, match="disk full"), cli._replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise OSError("disk full")
+
+    def fail_halfway() -> None:
+        with cli._replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail_halfway()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
 
@@ -293,7 +298,7 @@ def test_demo_table(demo):
 def test_demo_cells(demo):
     adata = ad.read_h5ad(demo[0] / "demo.h5ad")
     names = ["pca", "ae", "vae", "vsc"]
-    assert {f"X_{prefix}{name}" for name in names for prefix in ("", "umap_", "tsne_")} <= set(adata.obsm)
+    assert {f"X_{name}{suffix}" for name in names for suffix in ("", "_umap", "_tsne")} <= set(adata.obsm)
     assert {f"leiden_{name}" for name in names} <= set(adata.obs)
     assert {f"neighbors_{name}" for name in names} <= set(adata.uns)
     assert all(np.isfinite(adata.obsm[key]).all() for key in adata.obsm)

@@ -12,8 +12,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--batch-key", metavar="COLUMN", help="column of obs with batches, given to the decoder")
     train.add_argument("--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model")
     train.add_argument(
-        "--likelihood", choices=LIKELIHOODS, help="normal: continuous, bernoulli: 0 to 1, nb: counts (default: by the data)"
+        "--likelihood",
+        choices=LIKELIHOODS,
+        help="normal: continuous, bernoulli: 0 to 1, nb: counts (default: by the data)",
     )
     train.add_argument("--n-latent", type=_positive, metavar="N", help="dimensions of the code")
     train.add_argument("--epochs", type=_positive, metavar="N")
@@ -196,7 +199,9 @@ def _embed(args: argparse.Namespace) -> None:
     adata.obsm[key] = model.get_latent_representation(adata)
     _write(adata, args.out)
     say("done")
-    print(f"cells   {args.out}   obsm[{key!r}]: {adata.obsm[key].shape[0]} cells x {adata.obsm[key].shape[1]} dimensions")
+    print(
+        f"cells   {args.out}   obsm[{key!r}]: {adata.obsm[key].shape[0]} cells x {adata.obsm[key].shape[1]} dimensions"
+    )
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -232,7 +237,7 @@ def _demo(args: argparse.Namespace) -> None:
     if table is not None:
         print(_summary(table), end="\n\n")
     else:
-        print("No labels, hence no scores; name a column of obs with --groupby. Figures show Leiden clusters of the VSC.\n")
+        print("No labels, hence no scores; name a column of obs with --groupby. Figures show Leiden clusters of VSC.\n")
     print(f"cells     {args.out / 'demo.h5ad'}   {adata.n_obs} cells x {adata.n_vars} genes, codes in obsm")
     print(f"figures   {figures}{os.sep}   {n_figures} files")
     if table is not None:
@@ -261,7 +266,9 @@ def _demo_data(args: argparse.Namespace, say: "_Steps") -> tuple["AnnData", str 
     if groupby is None:
         groupby = "cell_type" if "cell_type" in adata.obs else None
     elif groupby not in adata.obs:
-        raise DataError(f"--groupby {groupby}: no such column; obs has {', '.join(map(str, adata.obs.columns)) or 'none'}")
+        raise DataError(
+            f"--groupby {groupby}: no such column; obs has {', '.join(map(str, adata.obs.columns)) or 'none'}"
+        )
     say(f"{adata.n_obs} cells x {adata.n_vars} genes" + (f", labels in obs[{groupby!r}]" if groupby else ", no labels"))
     return adata, groupby
 
@@ -313,9 +320,9 @@ def _embed_and_cluster(adata: "AnnData", seed: int, say: "_Steps") -> None:
             directed=False,
             random_state=seed,
         )
-        sc.tl.umap(adata, neighbors_key=graph, key_added=f"X_umap_{name}", random_state=seed)
+        sc.tl.umap(adata, neighbors_key=graph, key_added=f"X_{name}_umap", random_state=seed)
         perplexity = min(40.0, (adata.n_obs - 1) / 3)
-        sc.tl.tsne(adata, use_rep=key, perplexity=perplexity, key_added=f"X_tsne_{name}", random_state=seed)
+        sc.tl.tsne(adata, use_rep=key, perplexity=perplexity, key_added=f"X_{name}_tsne", random_state=seed)
 
 
 def _draw(
@@ -329,23 +336,29 @@ def _draw(
 
     plt.switch_backend("Agg")  # files, never windows
     color = groupby or "leiden_vsc"
-    codes = AnnData(adata.obsm[_keys.latent("vsc")].copy(), obs=adata.obs[[color]].copy())
-    codes.var_names = [f"VSC {i + 1}" for i in range(codes.n_vars)]
-    if f"{color}_colors" in adata.uns:
-        codes.uns[f"{color}_colors"] = adata.uns[f"{color}_colors"]
     names = ("pca", *MODELS)
-    drawings = {
-        "umap": lambda: lc.pl.embedding(adata, [f"X_umap_{name}" for name in names], color, ncols=2),
+
+    def draw_codes() -> Any:
+        codes = AnnData(adata.obsm[_keys.latent("vsc")].copy(), obs=adata.obs[[color]].copy())
+        codes.var_names = [f"VSC {i + 1}" for i in range(codes.n_vars)]
+        if f"{color}_colors" in adata.uns:
+            codes.uns[f"{color}_colors"] = adata.uns[f"{color}_colors"]
+        axes = lc.pl.heatmap(codes, color, genes=list(codes.var_names), unit="code")
+        axes.set_title(f"{codes.n_obs} cells, {codes.n_vars} dimensions of the VSC")
+        return axes
+
+    drawings: dict[str, Callable[[], Any]] = {
+        "umap": lambda: lc.pl.embedding(adata, [f"X_{name}_umap" for name in names], color, ncols=2),
         "tsne_kmeans": lambda: lc.pl.embedding(
-            adata, [f"X_tsne_{name}" for name in names], color, clusters="kmeans", n_clusters=adata.obs[color].nunique()
+            adata, [f"X_{name}_tsne" for name in names], color, clusters="kmeans", n_clusters=adata.obs[color].nunique()
         ),
-        "codes_vsc": lambda: lc.pl.heatmap(codes, color, genes=list(codes.var_names), unit="VSC code"),
+        "codes_vsc": draw_codes,
         "genes_vsc": lambda: lc.pl.heatmap(adata, color, genes=_programme_genes(adata), unit="expression"),
-        **{f"history_{name}": lambda m=model: lc.pl.history(m) for name, model in models.items()},
-        **{f"architecture_{name}": lambda m=model: lc.pl.architecture(m) for name, model in models.items()},
+        **{f"history_{name}": partial(lc.pl.history, model) for name, model in models.items()},
+        **{f"architecture_{name}": partial(lc.pl.architecture, model) for name, model in models.items()},
     }
     if table is not None:
-        drawings["scores"] = lambda: lc.pl.scores(_scores_only(table))
+        drawings["scores"] = partial(lc.pl.scores, _scores_only(table))
     for name, draw in drawings.items():
         figure = draw().figure
         with _replacing(folder / f"{name}.png") as path:
@@ -365,8 +378,10 @@ def _programme_genes(adata: "AnnData", per_dimension: int = 3) -> list[str] | No
 
 def _summary(table: "pd.DataFrame") -> str:
     """The table of scores, one line per embedding."""
-    wide = _scores_only(table).pivot_table(index="embedding", columns=["protocol", "metric"], values="value", sort=False)
-    return wide.rename_axis(index=None, columns=[None, None]).to_string(float_format="{:.3f}".format)
+    wide = _scores_only(table).pivot_table(
+        index="embedding", columns=["protocol", "metric"], values="value", sort=False
+    )
+    return wide.rename_axis(index="", columns=["", ""]).to_string(float_format="{:.3f}".format)
 
 
 def _scores_only(table: "pd.DataFrame") -> "pd.DataFrame":
