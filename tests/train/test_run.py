@@ -48,6 +48,9 @@ class Toy(nn.Module):
     def schedule_values(self, progress):
         return {"beta": 1 + progress}
 
+    def parameter_groups(self):
+        return [(list(self.parameters()), 1.0)]
+
 
 @pytest.fixture
 def cells(rng):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from latentcell._checks import check_matrix
@@ -66,6 +67,26 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
     return adata.layers[layer]
 
 
+def place_of(layer: str | None) -> str:
+    """How error messages call the matrix that `layer` names."""
+    return "X" if layer is None else f"layers[{layer!r}]"
+
+
+class _Columns:
+    """Some columns of a matrix, in any order, read in slices of rows: nothing is copied as a whole."""
+
+    def __init__(self, matrix: Any, genes: np.ndarray) -> None:
+        self.matrix, self.genes = matrix, genes
+        self.shape = (matrix.shape[0], len(genes))
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.matrix[rows][:, self.genes]
+
+
+def _columns(matrix: Any, genes: np.ndarray) -> Any:
+    return matrix[:, genes] if sparse.issparse(matrix) else _Columns(matrix, genes)
+
+
 def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
     """Refuse an AnnData that cannot be set up: a view, repeated genes or cells, missing keys, missing values.
 
@@ -116,9 +137,8 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     matrix = matrix_of(adata, spec.layer)
     genes = match_genes(adata.var_names, spec.genes)
     if check:
-        values = matrix if genes is None else matrix[:, genes]
-        where = "X" if spec.layer is None else f"layers[{spec.layer!r}]"
-        check_matrix(values, adata.obs_names, spec.genes, kind=kind, where=where)  # type: ignore[arg-type]
+        values = matrix if genes is None else _columns(matrix, genes)
+        check_matrix(values, adata.obs_names, spec.genes, kind=kind, where=place_of(spec.layer))  # type: ignore[arg-type]
     arrays: dict[str, np.ndarray] = {}
     if spec.batch_key is not None and spec.batch is not None:
         arrays[REGISTRY_KEYS.BATCH_KEY] = _codes(adata, spec.batch_key, spec.batch, "batch_key")

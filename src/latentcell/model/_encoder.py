@@ -23,7 +23,7 @@ from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader, Cells
 
 from ._base import INFERENCE_BATCH, AbstractModel
-from ._cells import collect, matrix_of
+from ._cells import collect, matrix_of, place_of
 
 GeneLikelihood = Literal["auto", "normal", "bernoulli", "nb"]
 _LIKELIHOOD_OF_KIND = {"counts": "nb", "unit": "bernoulli", "non-negative": "normal", "real": "normal"}
@@ -42,6 +42,7 @@ class Network:
     gene_scale: Literal["gene"] | float
     standardize_input: bool
     encode_covariates: bool
+    input_dropout: float = 0.0
     first_linear: bool = False
     head_sizes: Sequence[int] = ()
 
@@ -58,6 +59,7 @@ class AbstractEncoder(AbstractModel):
         linear_decoder: bool = False,
         non_negative: bool = False,
         temperature: Schedule | None = None,
+        output_lr_factor: float = 1.0,
     ) -> None:
         """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their data.
 
@@ -73,13 +75,17 @@ class AbstractEncoder(AbstractModel):
             Decode by one linear map, with positive loadings if asked.
         temperature
             Of the gate.
+        output_lr_factor
+            Factor on the learning rate of decoder and likelihood.
         """
         n_genes = len(self.spec.genes)
         name = network.gene_likelihood
         if name == "auto":
             if self.adata is None:
                 raise DataError("gene_likelihood='auto' needs cells to look at")
-            name = _LIKELIHOOD_OF_KIND[matrix_kind(matrix_of(self.adata, self.spec.layer))]  # type: ignore[assignment]
+            matrix, names = matrix_of(self.adata, self.spec.layer), (self.adata.obs_names, self.adata.var_names)
+            kind = matrix_kind(matrix, *names, where=place_of(self.spec.layer))
+            name = _LIKELIHOOD_OF_KIND[kind]  # type: ignore[assignment]
             self.params = self.params | {"gene_likelihood": name}
         if name not in LIKELIHOODS:
             raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
@@ -100,6 +106,7 @@ class AbstractEncoder(AbstractModel):
                 n_genes,
                 log_normalize=isinstance(likelihood, NegativeBinomial),
                 standardize=network.standardize_input,
+                dropout=network.input_dropout,
             )
             encoder = MLP(
                 n_genes + (covariates.n_columns if network.encode_covariates else 0),
@@ -131,6 +138,7 @@ class AbstractEncoder(AbstractModel):
                 covariates=covariates,
                 encode_covariates=network.encode_covariates,
                 temperature=temperature,
+                output_lr_factor=output_lr_factor,
             )
         if self.adata is not None:
             cells = collect(self.adata, self.spec, kind=likelihood.data_kind, check=True)
@@ -299,7 +307,10 @@ class AbstractEncoder(AbstractModel):
                 logged = torch.log1p(x * (EncoderInput.TARGET_SUM / size))
                 moments["input"].add(logged if encoder_input.log_normalize else x)
         mean, std = moments["data"].result()
-        self.module.decoder.set_bias("mean", likelihood.start(mean, std))
+        bias = likelihood.start(mean, std)
+        if isinstance(self.module.decoder, LinearDecoder) and self.module.decoder.non_negative:
+            bias = likelihood.baseline(bias)
+        self.module.decoder.set_bias("mean", bias)
         if encoder_input.standardize:
             encoder_input.start(*moments["input"].result())
 
@@ -404,5 +415,6 @@ def _rows(indices: Sequence[int] | None, n_obs: int) -> np.ndarray:
     if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
         raise DataError("indices must be a list of cell positions (integers) or a boolean mask")
     if rows.size and (rows.min() < -n_obs or rows.max() >= n_obs):
-        raise DataError(f"indices reach {rows.max()}, but there are only {n_obs} cells")
+        furthest = rows.max() if rows.max() >= n_obs else rows.min()
+        raise DataError(f"indices reach {furthest}, but there are only {n_obs} cells")
     return np.where(rows < 0, rows + n_obs, rows).astype(np.int64)

@@ -54,6 +54,8 @@ class VSC(AbstractVariational):
         ``"concrete"``, or the paper's ``"sigmoid"``.
     temperature
         Of the gate: a number or a schedule; for ``"sigmoid"`` it is the slope.
+    input_dropout
+        Share of genes hidden from the encoder at each training step, so that codes rest on many genes.
     gene_likelihood, gene_scale, standardize_input, encode_covariates, first_linear, head_sizes, seed
         See :class:`AE` and :class:`VAE`.
 
@@ -86,13 +88,15 @@ class VSC(AbstractVariational):
                 "non_negative": False,
                 "gate": "sigmoid",
                 "temperature": Linear(50.0, 200.0),
+                "input_dropout": 0.0,
             },
             "train": AE.PRESETS["pbmc3k-2020"]["train"],
         },
     }
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {
         "lr": 3e-3,
-        "lr_schedule": Cosine(1.0, 0.0, begin=0.1),
+        "lr_schedule": Cosine(1.0, 0.0),
+        "max_epochs": 80,
     }
 
     def __init__(
@@ -105,7 +109,7 @@ class VSC(AbstractVariational):
         activation: str = "relu",
         norm: Norm = "batch",
         dropout: float = 0.1,
-        alpha: float = 0.3,
+        alpha: float = 0.4,
         beta: float | Schedule = 0.25,
         beta_information: float | Schedule | None = Linear(0.25, 0.0, begin=0.5),
         beta_usage: float | Schedule | None = 5.0,
@@ -117,6 +121,7 @@ class VSC(AbstractVariational):
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = "gene",
         standardize_input: bool = True,
+        input_dropout: float = 0.2,
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
@@ -140,6 +145,7 @@ class VSC(AbstractVariational):
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
                 standardize_input=standardize_input,
+                input_dropout=input_dropout,
                 encode_covariates=encode_covariates,
                 first_linear=first_linear,
                 head_sizes=head_sizes,
@@ -149,6 +155,8 @@ class VSC(AbstractVariational):
             ),
             objective=BetaELBO(weights),
             linear_decoder=decoder == "linear",
+            # softplus weights start flat, so at the encoder's rate the loadings would lag behind
+            output_lr_factor=8.0 if decoder == "linear" else 1.0,
             non_negative=non_negative,
             temperature=temperature if callable(temperature) else Constant(float(temperature)),
         )

@@ -10,6 +10,7 @@ from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor
 from torch.distributions import kl_divergence
+from torch.nn import Parameter
 from torch.nn import functional as F
 
 from latentcell.nn.inputs import EncoderInput
@@ -77,6 +78,8 @@ class Autoencoder(BaseModuleClass):
         Show the covariates to the encoder as well as to the decoder.
     temperature
         Schedule of the sparse coder's gate.
+    output_lr_factor
+        Factor on the learning rate of decoder and likelihood.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Autoencoder(BaseModuleClass):
         covariates: Covariates,
         encode_covariates: bool = False,
         temperature: Schedule | None = None,
+        output_lr_factor: float = 1.0,
     ) -> None:
         super().__init__()
         self.encoder_input = encoder_input
@@ -102,6 +106,7 @@ class Autoencoder(BaseModuleClass):
         self.covariates = covariates
         self.encode_covariates = encode_covariates
         self.temperature = temperature
+        self.output_lr_factor = output_lr_factor
 
     def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) of a batch and its per-cell terms (cells) in nats, at `progress` of training."""
@@ -119,6 +124,12 @@ class Autoencoder(BaseModuleClass):
         if self.temperature is not None:
             values["temperature"] = self.temperature(progress)
         return values
+
+    def parameter_groups(self) -> list[tuple[list[Parameter], float]]:
+        """Parameters with the factor on the learning rate that each group is trained at."""
+        inner = [*self.encoder.parameters(), *self.latent.parameters()]
+        outer = [*self.decoder.parameters(), *self.likelihood.parameters()]
+        return [(inner, 1.0), (outer, self.output_lr_factor)]
 
     def encode(self, batch: Batch, n_samples: int = 1) -> Code:
         """Code of a batch, with the gate as at the end of training."""

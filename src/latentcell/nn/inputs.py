@@ -18,6 +18,8 @@ class EncoderInput(nn.Module):
         `max_value`.
     max_value
         Largest absolute standardised value, as in ``sc.pp.scale(max_value=10)``.
+    dropout
+        Share of genes hidden from the encoder at each step of training; the code must then rest on many genes.
     """
 
     TARGET_SUM = 1e4
@@ -25,12 +27,19 @@ class EncoderInput(nn.Module):
     width: Tensor
 
     def __init__(
-        self, n_genes: int, *, log_normalize: bool = False, standardize: bool = False, max_value: float = 10.0
+        self,
+        n_genes: int,
+        *,
+        log_normalize: bool = False,
+        standardize: bool = False,
+        max_value: float = 10.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.log_normalize = log_normalize
         self.standardize = standardize
         self.max_value = max_value
+        self.dropout = nn.Dropout(dropout) if dropout > 0 else None
         if standardize:
             self.register_buffer("center", torch.zeros(n_genes))
             self.register_buffer("width", torch.ones(n_genes))
@@ -38,7 +47,11 @@ class EncoderInput(nn.Module):
     @property
     def detail(self) -> str:
         """What the drawing of the model says."""
-        words = (["log1p CP10k"] if self.log_normalize else []) + (["standardised"] if self.standardize else [])
+        words = ["log1p CP10k"] if self.log_normalize else []
+        if self.standardize:
+            words.append("standardised")
+        if self.dropout is not None:
+            words.append(f"dropout {self.dropout.p:g}")
         return ", ".join(words)
 
     def start(self, mean: Tensor, std: Tensor) -> None:
@@ -53,4 +66,4 @@ class EncoderInput(nn.Module):
             x = torch.log1p(x * (self.TARGET_SUM / library))
         if self.standardize:
             x = ((x - self.center) / self.width).clamp(-self.max_value, self.max_value)
-        return x
+        return x if self.dropout is None else self.dropout(x)

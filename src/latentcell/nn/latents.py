@@ -4,6 +4,7 @@ A latent takes the encoder's features (cells x features) and returns a :class:`C
 (decoder, objective, user) reads only that.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -67,6 +68,10 @@ class Heads(nn.Module):
         for name in names:
             body = MLP(n_in, self.sizes, norm=None)
             self.heads[name] = nn.Sequential(body, nn.Linear(body.n_out, n_latent))
+
+    def set_bias(self, name: str, value: float) -> None:
+        """Start the parameter `name` at `value` in every dimension."""
+        nn.init.constant_(self.heads[name].get_submodule("1").get_parameter("bias"), value)
 
     def forward(self, h: Tensor) -> list[Tensor]:
         """Parameters (cells x n_latent) in the order of the names."""
@@ -200,6 +205,9 @@ class SpikeAndSlabLatent(nn.Module):
         self.heads = Heads(n_in, n_latent, self.names, head_sizes)
         self.prior = SpikeAndSlabPrior(n_latent, alpha)
         self.transform = make_activation(transform)
+        # start on in a share alpha of cells and with little noise, so that the first steps see the signal
+        self.heads.set_bias("inclusion", math.log(alpha / (1 - alpha)))
+        self.heads.set_bias("scale", -1.0)
 
     def forward(self, h: Tensor, *, temperature: float, n_samples: int = 1) -> Code:
         """Features (cells x n_in) to their code; `temperature` is the gate's (see the class)."""
@@ -242,8 +250,8 @@ Latent = Deterministic | Gaussian | SpikeAndSlabLatent
 
 
 def _scale(raw: Tensor) -> Tensor:
-    """Standard deviations from raw head outputs: exp of half a log-variance, kept inside e^-5 to e^5."""
-    return torch.exp(0.5 * raw.clamp(-10.0, 10.0))
+    """Standard deviations from raw head outputs: exp, kept inside e^-6 to e^3."""
+    return torch.exp(raw.clamp(-6.0, 3.0))
 
 
 def _mean_logits(logits: Tensor) -> Tensor:

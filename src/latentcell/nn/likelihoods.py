@@ -68,8 +68,12 @@ class Gaussian(nn.Module):
         """Start the scales at the data's; return the decoder bias that gives the data's mean (genes)."""
         if self.learned:
             with torch.no_grad():
-                self.raw_scale.copy_(std.log().clamp(min=self.log_min_scale))
+                self.raw_scale.copy_(std.clamp(min=0.1).log())
         return mean
+
+    def baseline(self, bias: Tensor) -> Tensor:
+        """Where to start the bias of a decoder that can only add to it: half the mean (genes)."""
+        return 0.5 * bias
 
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
         """Normal distribution of each value (cells x genes)."""
@@ -108,6 +112,10 @@ class Bernoulli(nn.Module):
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
         """Decoder bias that gives the data's mean (genes)."""
         return torch.logit(mean, eps=1e-3)
+
+    def baseline(self, bias: Tensor) -> Tensor:
+        """Where to start the bias of a decoder that can only add to it: half the mean's odds (genes)."""
+        return bias - math.log(2.0)
 
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
         """Bernoulli distribution of each value (cells x genes)."""
@@ -151,6 +159,10 @@ class NegativeBinomial(nn.Module):
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
         """Decoder bias that gives the data's mean composition (genes); theta starts at 1."""
         return (mean + 1e-8).log() - mean.sum().log()
+
+    def baseline(self, bias: Tensor) -> Tensor:
+        """Where to start the bias of a decoder that can only add to it: the mean, shares being relative (genes)."""
+        return bias
 
     def log_mean(self, raw: Raw, library: Tensor) -> Tensor:
         """Log of the expected counts (cells x genes)."""

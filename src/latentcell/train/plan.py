@@ -20,6 +20,9 @@ class Trainable(Protocol):
     def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) and its per-cell terms (cells) by name at `progress` of training (0 to 1)."""
 
+    def parameter_groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
+        """Parameters with the factor on the learning rate that each group is trained at."""
+
     def schedule_values(self, progress: float) -> dict[str, float]:
         """Values of the module's schedules (weights, temperature) at `progress`, for the history."""
 
@@ -71,8 +74,11 @@ class TrainingPlan(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, with decoupled weight decay."""
-        parameters = [p for p in self.module.parameters() if p.requires_grad]
-        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, fused=True)
+        groups = [
+            {"params": [p for p in parameters if p.requires_grad], "factor": factor}
+            for parameters, factor in self.module.parameter_groups()
+        ]
+        return torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, fused=True)
 
     def on_train_start(self) -> None:
         """Keep the weights that the run starts from."""
@@ -89,7 +95,7 @@ class TrainingPlan(pl.LightningModule):
         progress = self.progress
         lr = self.lr * self.lr_schedule(progress)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         loss, terms = self.module.terms(batch, progress)
         check_finite(loss, batch, terms, self.global_step, lr)
         self._add("train", loss, terms)
