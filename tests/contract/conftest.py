@@ -1,0 +1,95 @@
+"""The models that keep the contract, and the small cells they keep it on.
+
+A new model joins by one line in MODELS; the tests of this folder then hold for it.
+"""
+
+from types import SimpleNamespace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import latentcell as lc
+
+MODELS = [
+    "AE",
+    "VAE",
+    "VSC",
+]
+
+SMALL = {"n_latent": 3, "hidden": (8,)}
+KEYS = {
+    "batch_key": "batch",
+    "labels_key": "label",
+    "categorical_covariate_keys": ["donor"],
+    "continuous_covariate_keys": ["age"],
+}
+
+
+def make_cells(n_cells: int = 60, n_genes: int = 20, seed: int = 0) -> ad.AnnData:
+    """Counts (X, csr) of three kinds of cells in two batches, with the same on other scales as layers."""
+    rng = np.random.default_rng(seed)
+    kind = np.arange(n_cells) % 3
+    rate = rng.gamma(1.0, 3.0, size=(3, n_genes)) + 0.2
+    counts = rng.poisson(rate[kind]).astype(np.float32)
+    counts[:, 0] += 1  # no empty cells
+    adata = ad.AnnData(sparse.csr_matrix(counts))
+    adata.obs_names = [f"cell{i}" for i in range(n_cells)]
+    adata.var_names = [f"gene{j}" for j in range(n_genes)]
+    adata.layers["log"] = np.log1p(counts)
+    adata.layers["unit"] = counts / counts.max()
+    adata.obs["batch"] = pd.Categorical(np.array(["Zürich", "北京"])[np.arange(n_cells) % 2])
+    adata.obs["label"] = pd.Categorical(np.array(["3", "1", "2"])[kind])  # text that looks like numbers
+    adata.obs["donor"] = np.arange(n_cells) % 4 * 10  # numbers that are categories
+    adata.obs["age"] = rng.normal(50, 10, size=n_cells)
+    adata.obs["size"] = rng.uniform(20, 80, size=n_cells)
+    return adata
+
+
+def build(Model, adata, *, keys=None, **arguments):
+    """An untrained model on `adata` itself."""
+    Model.setup_anndata(adata, **(keys or {}))
+    return Model(adata, **(SMALL | arguments))
+
+
+def train(Model, adata, *, keys=None, max_epochs=2, train_arguments=None, **arguments):
+    """A model trained on `adata` itself."""
+    model = build(Model, adata, keys=keys, **arguments)
+    model.train(max_epochs, accelerator="cpu", enable_progress_bar=False, **(train_arguments or {}))
+    return model
+
+
+@pytest.fixture(scope="session", params=MODELS)
+def Model(request):
+    return getattr(lc.model, request.param)
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    return make_cells()
+
+
+@pytest.fixture(scope="session")
+def new_cells() -> ad.AnnData:
+    """Other cells, never trained on. Not to be changed: take a copy."""
+    return make_cells(n_cells=55, seed=1)
+
+
+@pytest.fixture(scope="session")
+def make():
+    """The functions above, for tests that need cells and models of their own."""
+    return SimpleNamespace(cells=make_cells, build=build, train=train, SMALL=SMALL, KEYS=KEYS)
+
+
+@pytest.fixture(scope="session")
+def trained(Model):
+    """A model of counts without covariates. Not to be changed."""
+    return train(Model, make_cells())
+
+
+@pytest.fixture(scope="session")
+def with_covariates(Model):
+    """A model of counts that knows batch, label, donor and age. Not to be changed."""
+    return train(Model, make_cells(), keys=KEYS, max_epochs=20, train_arguments={"lr": 0.02})
