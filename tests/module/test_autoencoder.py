@@ -215,3 +215,14 @@ def test_expression_of_a_cell_does_not_depend_on_its_batch_mates():
         alone = module.encode({name: values[4:5] for name, values in batch.items()})
         torch.testing.assert_close(alone.mean[0], module.encode(batch).mean[4])
         torch.testing.assert_close(module.kl(alone)[0], module.kl(module.encode(batch))[4])
+
+
+@all_combinations
+def test_every_parameter_is_in_one_group(latent, likelihood, decoder):
+    module = build(latent, likelihood, decoder)
+    module.output_lr_factor = 8.0
+    grouped = [(id(p), factor) for parameters, factor in module.parameter_groups() for p in parameters]
+    assert len(grouped) == len(dict(grouped)) == len(list(module.parameters()))
+    factors = {name: dict(grouped)[id(p)] for name, p in module.named_parameters()}
+    for name, factor in factors.items():
+        assert factor == (8.0 if name.startswith(("decoder", "likelihood")) else 1.0)

@@ -39,3 +39,12 @@ def test_data_are_passed_on_unless_asked():
     layer.start(torch.ones(3), torch.ones(3))
     assert layer(x, torch.ones(4, 1)) is x
     assert not layer.state_dict()
+
+
+def test_genes_are_hidden_in_training_only_and_the_others_raised():
+    x = torch.ones(2000, 3)
+    layer = EncoderInput(3, dropout=0.25)
+    seen = layer.train()(x, torch.ones(2000, 1))
+    assert seen.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (seen == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(layer.eval()(x, torch.ones(2000, 1)), x)

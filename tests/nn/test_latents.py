@@ -13,7 +13,7 @@ from latentcell.nn.priors import SpikeAndSlab
 
 
 def transparent(latent):
-    """The latent with heads that pass its features through: loc, log-variance, (logits), side by side."""
+    """The latent with heads that pass its features through: loc, log-scale, (logits), side by side."""
     k = latent.n_latent
     for i, head in enumerate(latent.heads.heads.values()):
         with torch.no_grad():
@@ -30,7 +30,7 @@ def sparse_latent(n_latent, **kwargs):
 def features(loc, scale, gamma, n_cells=1):
     """Features of cells whose posterior has these parameters (one number per dimension)."""
     loc, scale, gamma = (torch.tensor(v, dtype=torch.float64) for v in (loc, scale, gamma))
-    return torch.cat([loc, 2 * scale.log(), torch.logit(gamma)]).expand(n_cells, -1)
+    return torch.cat([loc, scale.log(), torch.logit(gamma)]).expand(n_cells, -1)
 
 
 LOC, SCALE, GAMMA = [2.0, -1.0, 0.5, 3.0], [0.5, 1.0, 0.2, 1.5], [0.1, 0.5, 0.9, 0.02]
@@ -54,7 +54,7 @@ def test_deterministic_code_is_a_function_of_the_cell():
 @pytest.mark.parametrize("transform", ["identity", "softplus"])
 def test_gaussian_code_has_its_moments_and_kl(transform):
     latent = transparent(Gaussian(4, 2, transform=transform))
-    h = torch.tensor([[0.7, -1.0, *(2 * torch.tensor([0.5, 1.3]).log()).tolist()]]).double()
+    h = torch.tensor([[0.7, -1.0, *torch.tensor([0.5, 1.3]).log().tolist()]]).double()
     code = latent(h, n_samples=200_000)
     q = Normal(torch.tensor([0.7, -1.0]).double(), torch.tensor([0.5, 1.3]).double())
     closed = kl_divergence(q, Normal(0.0, 1.0)).sum()
@@ -138,8 +138,8 @@ def test_terms_sum_to_the_kl_and_the_slab_is_weighted_by_inclusion():
     by_hand = torch.zeros(50).double()
     for cell in range(50):
         for j in range(4):
-            mu, log_variance, logits = h[cell, j], h[cell, 4 + j], h[cell, 8 + j]
-            by_hand[cell] += torch.sigmoid(logits) * 0.5 * (mu**2 + log_variance.exp() - 1 - log_variance)
+            mu, sigma, logits = h[cell, j], h[cell, 4 + j].exp(), h[cell, 8 + j]
+            by_hand[cell] += torch.sigmoid(logits) * 0.5 * (mu**2 + sigma**2 - 1 - (sigma**2).log())
     torch.testing.assert_close(code.kl["kl_slab"], by_hand, rtol=1e-6, atol=0)
 
 
@@ -186,7 +186,7 @@ def test_training_gate_has_its_distribution(gate, temperature, gamma):
     n = 100_000
     # a slab of 1 without noise leaves the gate itself
     z = latent(features([1.0], [1e-9], [gamma], n), temperature=temperature).z[:, 0].sort().values
-    slab_noise = 4.5 * torch.exp(torch.tensor(-5.0))  # the smallest scale a slab may have
+    slab_noise = 4.5 * torch.exp(torch.tensor(-6.0))  # the smallest scale a slab may have
     u = (torch.arange(n).double() + 0.5) / n
     if gate == "sigmoid":
         formula = torch.sigmoid(temperature * (u - 1 + gamma))
@@ -258,9 +258,17 @@ def test_heads_have_hidden_layers_of_their_own(sizes):
     torch.testing.assert_close(same, second, rtol=0, atol=0)
 
 
+def test_a_new_sparse_coder_starts_with_the_priors_use_of_its_dimensions():
+    latent = SpikeAndSlabLatent(5, 3, alpha=0.2)
+    code = latent(torch.zeros(4, 5), temperature=0.5)
+    torch.testing.assert_close(code.qz.probs, torch.full((4, 3), 0.2))
+    assert code.kl["kl_usage"].abs().max() < 1e-6
+    assert code.kl["kl_information"].abs().max() < 1e-6
+
+
 def test_posterior_is_a_spike_and_slab_with_bounded_scales():
     latent = sparse_latent(1)
-    for raw, scale in ((100.0, 5.0), (-100.0, -5.0), (1.0, 0.5)):
+    for raw, scale in ((100.0, 3.0), (-100.0, -6.0), (1.0, 1.0)):
         q = latent(torch.tensor([[0.0, raw, 0.0]]).double(), temperature=1.0).qz
         assert isinstance(q, SpikeAndSlab)
         assert q.scale.log().item() == pytest.approx(scale)

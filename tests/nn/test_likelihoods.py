@@ -80,6 +80,18 @@ def test_start_gives_the_data_s_mean(name):
     torch.testing.assert_close(mean.mean(0), x.mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_baseline_leaves_room_above_it():
+    """Where a decoder that can only add starts: half the mean; half the odds; the same shares."""
+    mean = torch.tensor([0.2, 0.5, 0.9])
+    std, none = torch.ones(3), torch.zeros(0)
+    normal, bernoulli, nb = Gaussian(3), Bernoulli(3), NegativeBinomial(3)
+    torch.testing.assert_close(normal.mean({"mean": normal.baseline(normal.start(mean, std))}, none), mean / 2)
+    started = bernoulli.mean({"mean": bernoulli.baseline(bernoulli.start(mean, std))}, none)
+    torch.testing.assert_close(started / (1 - started), mean / (1 - mean) / 2)
+    shares = nb.mean({"mean": nb.baseline(nb.start(mean, std))}, torch.ones(1))
+    torch.testing.assert_close(shares, mean / mean.sum())
+
+
 def test_gaussian_is_scipys_and_starts_at_the_datas_scale(raw, library):
     x = data("normal")
     likelihood = make("normal")

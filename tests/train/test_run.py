@@ -26,6 +26,8 @@ N_STEPS = 4  # of an epoch: 5, 5, 5 and 6 cells
 class Toy(nn.Module):
     """Least squares with a penalty; notes the progress it is told, and may draw noise, fail or be interrupted."""
 
+    lr_factor = 1.0
+
     def __init__(self, noise=0.0, at_step=None, happens=lambda: None):
         super().__init__()
         self.weight = nn.Parameter(torch.linspace(-1, 1, 3))
@@ -49,7 +51,7 @@ class Toy(nn.Module):
         return {"beta": 1 + progress}
 
     def parameter_groups(self):
-        return [(list(self.parameters()), 1.0)]
+        return [([self.weight], self.lr_factor)]
 
 
 @pytest.fixture
@@ -116,9 +118,10 @@ def test_every_epoch_sees_every_cell_once_in_another_order(cells):
 
 
 @pytest.mark.parametrize("schedule", [Constant(1.0), Cosine(1.0, 0.0, begin=0.1), Linear(0.1, 1.0)])
-@pytest.mark.parametrize(("weight_decay", "clip"), [(0.0, None), (0.3, 0.5)])
-def test_weights_are_those_of_a_plain_loop(cells, schedule, weight_decay, clip):
+@pytest.mark.parametrize(("weight_decay", "clip", "factor"), [(0.0, None, 1.0), (0.3, 0.5, 4.0)])
+def test_weights_are_those_of_a_plain_loop(cells, schedule, weight_decay, clip, factor):
     toy, plain = Toy(), Toy()
+    toy.lr_factor = factor
     run(toy, cells, lr_schedule=schedule, weight_decay=weight_decay, gradient_clip=clip)
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1.0, weight_decay=weight_decay)
     loader = CellLoader(cells, np.arange(N_CELLS), BATCH, shuffle=True, seed=7)
@@ -126,7 +129,7 @@ def test_weights_are_those_of_a_plain_loop(cells, schedule, weight_decay, clip):
         loader.set_epoch(step // N_STEPS)
         batch = cells.batch(loader.batches()[step % N_STEPS])
         progress = step / (3 * N_STEPS - 1)
-        optimizer.param_groups[0]["lr"] = 0.05 * schedule(progress)
+        optimizer.param_groups[0]["lr"] = 0.05 * factor * schedule(progress)
         optimizer.zero_grad()
         plain.terms(batch, progress)[0].backward()
         if clip is not None:

@@ -21,6 +21,7 @@ from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader, Cells
+from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH, AbstractModel
 from ._cells import collect, matrix_of, place_of
@@ -97,8 +98,7 @@ class AbstractEncoder(AbstractModel):
             n_cats_per_cov=[len(values) for values in self.spec.categorical.values()],
             n_continuous_cov=len(self.spec.continuous),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.params["seed"])
+        with local_random_state(self.params["seed"]):
             likelihood: Likelihood = (
                 Gaussian(n_genes, scale=network.gene_scale) if name == "normal" else LIKELIHOODS[name](n_genes)
             )
@@ -263,6 +263,7 @@ class AbstractEncoder(AbstractModel):
         adata: AnnData | None,
         indices: Sequence[int] | None,
         batch_size: int | None,
+        seed: int = 0,
     ) -> np.ndarray:
         """Apply `read` to the codes of cells, batch by batch, into one array with a row per cell."""
         self._require_trained()
@@ -270,12 +271,13 @@ class AbstractEncoder(AbstractModel):
         rows = _rows(indices, cells.n_obs)
         result: np.ndarray | None = None
         done = 0
-        for batch, code in self._codes(cells, rows, batch_size or INFERENCE_BATCH):
-            values = read(code, batch).cpu().numpy()
-            if result is None:
-                result = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
-            result[done : done + len(values)] = values
-            done += len(values)
+        with local_random_state(seed):
+            for batch, code in self._codes(cells, rows, batch_size or INFERENCE_BATCH):
+                values = read(code, batch).cpu().numpy()
+                if result is None:
+                    result = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
+                result[done : done + len(values)] = values
+                done += len(values)
         if result is None:
             raise DataError("no cells to look at: indices is empty")
         return result
@@ -335,7 +337,7 @@ class AbstractVariational(AbstractEncoder):
         Parameters
         ----------
         adata, indices, batch_size
-            See :meth:`get_reconstruction`.
+            See :meth:`get_reconstruction`; another batch size gives other draws.
         return_mean
             Mean over cells; False gives one value per cell.
         n_samples
@@ -357,9 +359,7 @@ class AbstractVariational(AbstractEncoder):
                 total = total + self.module.likelihood.negative_log_likelihood(x, raw, library) / n_samples
             return total
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            values = self._map(bound, adata, indices, batch_size)
+        values = self._map(bound, adata, indices, batch_size, seed)
         return float(values.mean(dtype=np.float64)) if return_mean else values
 
     def _posterior(
@@ -379,9 +379,7 @@ class AbstractVariational(AbstractEncoder):
         self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None, seed: int
     ) -> np.ndarray:
         """One draw of each cell's code (cells x n_latent)."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self._map(lambda code, batch: code.z, adata, indices, batch_size)
+        return self._map(lambda code, batch: code.z, adata, indices, batch_size, seed)
 
 
 class _Moments:

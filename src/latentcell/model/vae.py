@@ -122,7 +122,7 @@ class VAE(AbstractVariational):
         give_mean
             Return the mean; False returns one draw.
         batch_size
-            Cells encoded at once; no influence on the result.
+            Cells encoded at once; no influence on the result, but on draws.
         return_dist
             Return mean and variance of the posterior instead.
         seed

@@ -144,7 +144,7 @@ def fit(
             )
         )
     plan.on_epoch = train.set_epoch
-    with _quiet(), _local_random_state(seed):
+    with _quiet(), local_random_state(seed):
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
@@ -197,7 +197,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _local_random_state(seed: int) -> Iterator[None]:
+def local_random_state(seed: int) -> Iterator[None]:
     """Seed torch for the length of a run and give the caller's random state back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
