@@ -1,6 +1,8 @@
 """The models that keep the contract, and the small cells they keep it on.
 
-A new model joins by one line in MODELS; the tests of this folder then hold for it.
+A new model joins by one line in MODELS; the tests of this folder then hold for it. A test runs for every model if
+it asks for `Model` or `trained`; for those with a posterior if it asks for `variational`; and for every pair of a
+model and a method that looks at cells if it asks for `method`.
 """
 
 from types import SimpleNamespace
@@ -18,6 +20,15 @@ MODELS = [
     "VAE",
     "VSC",
 ]
+
+RESULTS = (
+    "get_latent_representation",
+    "get_reconstruction",
+    "get_reconstruction_error",
+    "get_elbo",
+    "get_inclusion_probability",
+)
+"""Every method that looks at cells; which of them a model has is decided by its class."""
 
 SMALL = {"n_latent": 3, "hidden": (8,)}
 KEYS = {
@@ -61,7 +72,20 @@ def train(Model, adata, *, keys=None, max_epochs=2, train_arguments=None, **argu
     return model
 
 
-@pytest.fixture(scope="session", params=MODELS)
+def pytest_generate_tests(metafunc):
+    names = [name for name in MODELS if "variational" not in metafunc.fixturenames or _has(name, "get_elbo")]
+    if "method" in metafunc.fixturenames:
+        pairs = [(name, method) for name in names for method in RESULTS if _has(name, method)]
+        metafunc.parametrize(("Model", "method"), pairs, indirect=["Model"], scope="session")
+    elif "Model" in metafunc.fixturenames:
+        metafunc.parametrize("Model", names, indirect=True, scope="session")
+
+
+def _has(name: str, method: str) -> bool:
+    return hasattr(getattr(lc.model, name), method)
+
+
+@pytest.fixture(scope="session")
 def Model(request):
     return getattr(lc.model, request.param)
 
@@ -87,6 +111,12 @@ def make():
 def trained(Model):
     """A model of counts without covariates. Not to be changed."""
     return train(Model, make_cells())
+
+
+@pytest.fixture(scope="session")
+def variational(trained):
+    """The same, for models whose code has a posterior."""
+    return trained
 
 
 @pytest.fixture(scope="session")

@@ -72,12 +72,15 @@ def test_genes_of_every_kind_of_matrix_are_matched_by_name(trained, new_cells, a
     np.testing.assert_array_equal(trained.get_latent_representation(shuffled), expected)
 
 
-def test_training_on_every_kind_of_matrix_gives_the_same_codes(trained, make, Model, as_format):
-    if Model is not lc.model.VSC:
-        pytest.skip("one model's training stands for all")
-    adata = as_format(make.cells())
-    model = make.train(Model, adata)
-    np.testing.assert_array_equal(model.get_latent_representation(), trained.get_latent_representation())
+def test_training_on_every_kind_of_matrix_gives_the_same_codes(make, as_format, codes_of_vsc):
+    """One model stands for all: they share the loader."""
+    model = make.train(lc.model.VSC, as_format(make.cells()))
+    np.testing.assert_array_equal(model.get_latent_representation(), codes_of_vsc)
+
+
+@pytest.fixture(scope="module")
+def codes_of_vsc(make):
+    return make.train(lc.model.VSC, make.cells()).get_latent_representation()
 
 
 def test_layer_is_honoured_in_training_and_after(trained, make, Model, new_cells):
@@ -387,6 +390,12 @@ def test_genes_that_are_zero_everywhere_work(make, Model, cells, layer):
     assert np.isfinite(reconstruction).all()
     assert np.abs(reconstruction[:, 5:8]).max() < 0.3
     assert all(np.isfinite(frame.to_numpy()).all() for frame in model.history.values())
+
+
+@pytest.mark.parametrize("batch_size", [0, -4])
+def test_batches_must_hold_cells(trained, batch_size):
+    with pytest.raises(DataError, match=f"batch_size must be at least 1, got {batch_size}"):
+        trained.get_latent_representation(batch_size=batch_size)
 
 
 def test_batch_size_below_two_is_refused_in_training(make, Model, cells):

@@ -9,22 +9,6 @@ from scipy import sparse, stats
 
 from latentcell._errors import DataError, NotTrainedError
 
-RESULTS = (
-    "get_latent_representation",
-    "get_reconstruction",
-    "get_reconstruction_error",
-    "get_elbo",
-    "get_inclusion_probability",
-)
-"""Every method that looks at cells; which of them a model has is decided by its class."""
-
-
-@pytest.fixture(params=RESULTS)
-def method(request, Model):
-    if not hasattr(Model, request.param):
-        pytest.skip(f"{Model.__name__} has no {request.param}")
-    return request.param
-
 
 def per_cell(model, method, *args, **kwargs):
     if method in ("get_elbo", "get_reconstruction_error"):
@@ -79,10 +63,12 @@ def test_looking_leaves_global_random_states_alone(trained, new_cells, method):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 27, 54, 1000])
 def test_batch_size_has_no_influence(trained, new_cells, method, batch_size):
-    if method == "get_elbo":
-        pytest.skip("an ELBO is measured on draws, see the next test")
     whole = per_cell(trained, method, new_cells)
-    np.testing.assert_allclose(per_cell(trained, method, new_cells, batch_size=batch_size), whole, rtol=1e-4, atol=1e-5)
+    parts = per_cell(trained, method, new_cells, batch_size=batch_size)
+    if method == "get_elbo":  # measured on draws, which differ
+        assert abs((parts - whole).mean()) < 1
+    else:
+        np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_without_cells_the_models_own_are_taken(trained, method):
@@ -179,9 +165,8 @@ def test_labels_have_no_say(with_covariates, new_cells):
 # --- posterior ---
 
 
-def test_posterior_and_draws(trained, new_cells, Model):
-    if not hasattr(Model, "get_elbo"):
-        pytest.skip(f"{Model.__name__} has no posterior")
+def test_posterior_and_draws(variational, new_cells):
+    trained = variational
     mean, variance = trained.get_latent_representation(new_cells, return_dist=True)
     assert mean.shape == variance.shape == (55, 3)
     assert (variance > 0).all()
@@ -191,9 +176,8 @@ def test_posterior_and_draws(trained, new_cells, Model):
     assert not np.array_equal(draw, trained.get_latent_representation(new_cells))
 
 
-def test_elbo_is_seeded_and_steadier_with_more_draws(trained, new_cells, Model):
-    if not hasattr(Model, "get_elbo"):
-        pytest.skip(f"{Model.__name__} has no posterior")
+def test_elbo_is_seeded_and_steadier_with_more_draws(variational, new_cells):
+    trained = variational
     assert trained.get_elbo(new_cells, seed=1) == trained.get_elbo(new_cells, seed=1)
     assert trained.get_elbo(new_cells, seed=1) != trained.get_elbo(new_cells, seed=2)
     one = [trained.get_elbo(new_cells, seed=s) for s in range(12)]

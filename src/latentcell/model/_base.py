@@ -215,8 +215,10 @@ class AbstractModel(BaseModelClass):
         seed = self.params["seed"] if seed is None else seed
         cells = self._training_cells()
         train, held_out = _split(cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed)
-        batch_size = batch_size or defaults["batch_size"] or default_batch_size(len(train))
-        max_epochs = max_epochs or defaults["max_epochs"] or default_epochs(len(train))
+        if batch_size is None:
+            batch_size = defaults["batch_size"] or default_batch_size(len(train))
+        if max_epochs is None:
+            max_epochs = defaults["max_epochs"] or default_epochs(len(train))
         if batch_size < 2 or max_epochs < 1:
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
         loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed)
@@ -250,6 +252,8 @@ class AbstractModel(BaseModelClass):
             self.history_ = _history(plan.records)
             self.train_indices_, self.validation_indices_ = train, held_out
             self.is_trained_ = bool(plan.records) or self.is_trained_
+            if self.is_trained_:
+                self._after_training()
         if interrupted:
             raise KeyboardInterrupt
 
@@ -349,6 +353,9 @@ class AbstractModel(BaseModelClass):
     def gene_likelihood(self) -> str:
         """Likelihood in use: what ``gene_likelihood="auto"`` came to."""
         return self.module.likelihood.name
+
+    def _after_training(self) -> None:
+        """What a model takes from its training cells once its weights are final."""
 
     def _cells(self, adata: AnnData | None) -> Cells:
         """Checked cells of `adata`, or those the model was built with."""

@@ -267,12 +267,15 @@ class AbstractEncoder(AbstractModel):
     ) -> np.ndarray:
         """Apply `read` to the codes of cells, batch by batch, into one array with a row per cell."""
         self._require_trained()
+        batch_size = INFERENCE_BATCH if batch_size is None else batch_size
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}")
         cells = self._cells(adata)
         rows = _rows(indices, cells.n_obs)
         result: np.ndarray | None = None
         done = 0
         with local_random_state(seed):
-            for batch, code in self._codes(cells, rows, batch_size or INFERENCE_BATCH):
+            for batch, code in self._codes(cells, rows, batch_size):
                 values = read(code, batch).cpu().numpy()
                 if result is None:
                     result = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
