@@ -381,7 +381,8 @@ def _summary(table: "pd.DataFrame") -> str:
     wide = _scores_only(table).pivot_table(
         index="embedding", columns=["protocol", "metric"], values="value", sort=False
     )
-    return wide.rename_axis(index="", columns=["", ""]).to_string(float_format="{:.3f}".format)
+    wide.index.name = None
+    return wide.rename_axis(columns=["", ""]).to_string(float_format="{:.3f}".format)
 
 
 def _scores_only(table: "pd.DataFrame") -> "pd.DataFrame":
