@@ -104,7 +104,7 @@ def new_cells() -> ad.AnnData:
 @pytest.fixture(scope="session")
 def make():
     """The functions above, for tests that need cells and models of their own."""
-    return SimpleNamespace(cells=make_cells, build=build, train=train, SMALL=SMALL, KEYS=KEYS)
+    return SimpleNamespace(cells=make_cells, build=build, train=train, KEYS=KEYS, MODELS=MODELS)
 
 
 @pytest.fixture(scope="session")

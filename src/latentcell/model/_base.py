@@ -14,7 +14,7 @@ from latentcell import __version__
 from latentcell._errors import DataError, ModelFileError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
-from latentcell.nn.schedules import Constant, Schedule
+from latentcell.nn.schedules import Cosine, Schedule
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.plan import TrainingPlan
 from latentcell.train.run import fit
@@ -46,7 +46,7 @@ class AbstractModel(BaseModelClass):
 
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
         "lr": 1e-3,
-        "lr_schedule": Constant(1.0),
+        "lr_schedule": Cosine(1.0, 0.0),
         "batch_size": None,
         "max_epochs": None,
         "weight_decay": 0.0,
@@ -166,8 +166,8 @@ class AbstractModel(BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Passes over the training cells. Default: the model's; else 200 up to 20,000 cells and fewer beyond
-            (about as many optimiser steps), at least 20.
+            Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500 optimiser
+            steps, at least 20.
         accelerator, devices
             Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
         train_size
@@ -218,7 +218,7 @@ class AbstractModel(BaseModelClass):
         if batch_size is None:
             batch_size = defaults["batch_size"] or default_batch_size(len(train))
         if max_epochs is None:
-            max_epochs = defaults["max_epochs"] or default_epochs(len(train))
+            max_epochs = defaults["max_epochs"] or default_epochs(len(train), batch_size)
         if batch_size < 2 or max_epochs < 1:
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
         loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed)
@@ -323,11 +323,11 @@ class AbstractModel(BaseModelClass):
             registry = _files.registry_from_json(record["registry"])
             model = cls(None, registry=registry, **params)
             model.module.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            model.train_defaults |= dict(_files.decode(record["train_defaults"]))
+            model.history_ = _files.history_from_json(record["history"])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         model.module.to(device).eval()
-        model.train_defaults = _files.decode(record["train_defaults"])
-        model.history_ = _files.history_from_json(record["history"])
         model.is_trained_ = bool(record["is_trained"])
         if adata is not None:
             model.attach(adata)
@@ -384,15 +384,15 @@ def default_batch_size(n_cells: int) -> int:
     return int(min(128, max(8, 2 ** round(math.log2(max(n_cells / 8, 1))))))
 
 
-def default_epochs(n_cells: int) -> int:
-    """200 up to 20,000 cells; beyond that as many as keep the number of steps, at least 20.
+def default_epochs(n_cells: int, batch_size: int) -> int:
+    """As many passes as make 2,500 optimiser steps, at least 20: results depend on steps, not on passes.
 
     Examples
     --------
-    >>> default_epochs(2638), default_epochs(100_000), default_epochs(1_000_000)
-    (200, 40, 20)
+    >>> default_epochs(2638, 128), default_epochs(100_000, 128)
+    (119, 20)
     """
-    return int(min(200, max(20, round(200 * 20_000 / n_cells))))
+    return max(20, math.ceil(2500 / math.ceil(n_cells / batch_size)))
 
 
 def _split(

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 from safetensors import SafetensorError
@@ -102,9 +103,13 @@ def write(folder: Path, record: dict[str, Any], weights: dict[str, Any], *, over
             os.fsync(file.fileno())
         new.chmod(0o777 & ~_umask())
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+            old = new.with_name(f"{new.name}-old")
             os.replace(folder, old)
-            os.replace(new, folder)
+            try:
+                os.replace(new, folder)
+            except OSError:
+                os.replace(old, folder)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(new, folder)
@@ -123,7 +128,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
     needed = {"format", "class", "params", "registry", "is_trained", "history", "train_defaults", "sha256"}
-    if not isinstance(record, dict) or not needed <= set(record):
+    if not isinstance(record, dict) or not needed <= set(record) or not isinstance(record["class"], str):
         raise ModelFileError(f"{path} is not the record of a model")
     if record["format"] != FORMAT:
         raise ModelFileError(
@@ -147,7 +152,9 @@ def read_weights(folder: Path, record: dict[str, Any], device: str) -> dict[str,
 
 
 def encode(value: Any) -> Any:
-    """Parameters as JSON: schedules become objects, tuples lists."""
+    """Parameters as JSON: schedules become objects, tuples lists, numpy's numbers and arrays plain ones."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -155,7 +155,7 @@ class TrainingPlan(pl.LightningModule):
 
     def _means(self, part: str) -> dict[str, float]:
         means = {name: float(total) / self._n_cells[part] for name, total in self._sums[part].items()}
-        kl = sum(value for name, value in means.items() if name.startswith("kl"))
+        kl = sum((value for name, value in means.items() if name.startswith("kl")), start=0.0)
         named = {f"{name}_{part}": value for name, value in means.items() if name != "loss"}
         named["train_loss" if part == "train" else "validation_loss"] = means["loss"]
         return named | {f"kl_local_{part}": kl, f"elbo_{part}": means["reconstruction_loss"] + kl}

@@ -1,0 +1,353 @@
+"""Saved models: two files without a pickle, the same bits in another process, and clear words about a broken one."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import latentcell as lc
+from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell.model import _files
+from latentcell.nn.schedules import Linear
+
+
+@pytest.fixture
+def folder(with_covariates, tmp_path):
+    """A saved model with covariates."""
+    with_covariates.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edit(folder, change):
+    record = json.loads((folder / "model.json").read_text())
+    change(record)
+    (folder / "model.json").write_text(json.dumps(record))
+
+
+def assert_same_model(loaded, model, cells):
+    np.testing.assert_array_equal(loaded.get_latent_representation(cells), model.get_latent_representation(cells))
+    np.testing.assert_array_equal(loaded.get_reconstruction(cells), model.get_reconstruction(cells))
+
+
+# --- round trip ---
+
+
+def test_a_loaded_model_has_the_same_bits_with_and_without_cells(folder, with_covariates, Model, new_cells):
+    loaded = Model.load(folder)
+    assert type(loaded) is Model
+    assert_same_model(loaded, with_covariates, new_cells)
+    with pytest.raises(DataError, match="loaded without cells; pass adata="):
+        loaded.get_latent_representation()
+    attached = Model.load(folder, new_cells)
+    assert attached.adata is new_cells
+    codes = with_covariates.get_latent_representation(new_cells)
+    np.testing.assert_array_equal(attached.get_latent_representation(), codes)
+    assert not [key for key in (*new_cells.obs, *new_cells.uns) if key.startswith("_scvi")]
+    assert_same_model(lc.model.load(folder), with_covariates, new_cells)
+
+
+def test_everything_else_survives_too(folder, with_covariates, Model):
+    loaded = Model.load(folder)
+    assert loaded.params == with_covariates.params
+    assert loaded.train_defaults == with_covariates.train_defaults
+    assert loaded.spec == with_covariates.spec
+    assert loaded.gene_likelihood == with_covariates.gene_likelihood
+    assert loaded.get_architecture() == with_covariates.get_architecture()
+    assert loaded.history.keys() == with_covariates.history.keys()
+    for name, frame in with_covariates.history.items():
+        pd.testing.assert_frame_equal(loaded.history[name], frame)
+    for name, value in with_covariates.module.state_dict().items():
+        torch.testing.assert_close(loaded.module.state_dict()[name], value, rtol=0, atol=0)
+    assert not loaded.module.training
+
+
+IN_ANOTHER_PROCESS = """
+import sys
+import anndata as ad, numpy as np
+import latentcell as lc
+cells = ad.read_h5ad(sys.argv[1])
+for folder in sys.argv[2:]:
+    model = lc.model.load(folder)
+    np.savez(folder + ".npz", codes=model.get_latent_representation(cells), x=model.get_reconstruction(cells))
+"""
+
+
+def test_another_process_gives_the_same_bits(make, new_cells, tmp_path):
+    """All models at once: what takes time is to start Python."""
+    new_cells.write_h5ad(tmp_path / "cells.h5ad")
+    models = {name: make.train(getattr(lc.model, name), make.cells(), keys=make.KEYS) for name in make.MODELS}
+    for name, model in models.items():
+        model.save(tmp_path / name)
+    arguments = [str(tmp_path / "cells.h5ad"), *(str(tmp_path / name) for name in models)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_ANOTHER_PROCESS, *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for name, model in models.items():
+        there = np.load(tmp_path / f"{name}.npz")
+        np.testing.assert_array_equal(there["codes"], model.get_latent_representation(new_cells))
+        np.testing.assert_array_equal(there["x"], model.get_reconstruction(new_cells))
+
+
+def test_a_loaded_model_can_be_trained_further(folder, Model, make):
+    loaded = Model.load(folder, make.cells())
+    before = loaded.get_latent_representation()
+    loaded.train(1, enable_progress_bar=False)
+    after = loaded.get_latent_representation()
+    assert np.isfinite(after).all()
+    assert not np.array_equal(before, after)
+
+
+def test_a_loaded_model_can_be_saved_again(folder, with_covariates, Model, new_cells, tmp_path):
+    Model.load(folder).save(tmp_path / "again")
+    assert_same_model(Model.load(tmp_path / "again"), with_covariates, new_cells)
+    first, second = (json.loads((path / "model.json").read_text()) for path in (folder, tmp_path / "again"))
+    assert first == second
+
+
+def test_an_untrained_model_stays_untrained(make, Model, cells, tmp_path):
+    make.build(Model, cells).save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model", cells)
+    assert loaded.history is None
+    with pytest.raises(NotTrainedError):
+        loaded.get_latent_representation()
+    loaded.train(1, enable_progress_bar=False)
+
+
+def test_numbers_of_numpy_and_schedules_are_saved(make, Model, cells, tmp_path):
+    """n_latent out of np.arange, sizes out of an array: a long training must not end in an error at save."""
+    arguments = {"n_latent": np.int64(3), "hidden": np.array([8]), "dropout": np.float32(0.25), "seed": np.int32(2)}
+    if "beta" in Model.__init__.__code__.co_varnames:
+        arguments["beta"] = Linear(0.0, 1.5, end=0.5)
+    model = make.train(Model, cells, **arguments)
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model", cells)
+    np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
+    if "beta" in arguments:
+        assert loaded.params["beta"] == arguments["beta"]
+        assert loaded.module.schedule_values(0.25) == model.module.schedule_values(0.25)
+
+
+@pytest.mark.parametrize("layer", ["unit", "log"])
+def test_every_likelihood_is_saved(make, Model, cells, layer, tmp_path):
+    model = make.train(Model, cells, keys={"layer": layer})
+    model.save(tmp_path / "model")
+    assert_same_model(Model.load(tmp_path / "model"), model, cells)
+
+
+def test_cells_are_saved_beside_the_model_if_asked(with_covariates, tmp_path):
+    import anndata as ad
+
+    with_covariates.save(tmp_path / "model", save_anndata=True)
+    saved = ad.read_h5ad(tmp_path / "model" / "adata.h5ad")
+    codes = lc.model.load(tmp_path / "model", saved).get_latent_representation()
+    np.testing.assert_array_equal(codes, with_covariates.get_latent_representation())
+
+
+# --- categories ---
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(["10", "9", "8"], dtype=object),
+        np.array([10, 9, 8]),
+        np.array([0.5, 2.0, 1.0]),
+        np.array([True, False, True]),
+        pd.Categorical(["10", "9", "8"], categories=["9", "10", "8"]),
+        np.array(["é", "日本", "a b/c\n'\""], dtype=object),
+    ],
+    ids=["digits", "integers", "floats", "booleans", "ordered categories", "not ASCII"],
+)
+def test_categories_of_any_kind_survive(make, Model, cells, values, tmp_path):
+    for key in ("batch", "label", "donor"):
+        cells.obs[key] = pd.Series(values, index=cells.obs_names[:3]).take(np.arange(60) % 3).to_numpy()
+        if isinstance(values, pd.Categorical):
+            cells.obs[key] = pd.Categorical(cells.obs[key], categories=values.categories)
+    model = make.train(Model, cells, keys=make.KEYS, max_epochs=10, train_arguments={"lr": 0.02})
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    assert loaded.spec == model.spec
+    assert set(loaded.spec.batch) == set(values)
+    subset = cells[cells.obs["batch"] == values[1]].copy()
+    np.testing.assert_array_equal(loaded.get_reconstruction(subset), model.get_reconstruction(subset))
+    assert_same_model(loaded, model, cells)
+
+
+# --- what is in the folder ---
+
+
+def test_the_folder_holds_json_and_safetensors_and_no_pickle(folder):
+    assert {file.name for file in folder.iterdir()} == {"model.json", "model.safetensors"}
+    record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert record["format"] == 1
+    assert all(torch.is_tensor(value) for value in load_file(folder / "model.safetensors").values())
+    for file in folder.iterdir():
+        assert not zipfile.is_zipfile(file)  # what torch.save writes
+        assert not file.read_bytes().startswith(b"\x80")  # what pickle writes
+        assert not os.access(file, os.X_OK)
+
+
+def test_an_existing_folder_is_replaced_only_if_asked(folder, with_covariates, trained, Model, new_cells):
+    with pytest.raises(FileExistsError, match="pass overwrite=True"):
+        trained.save(folder)
+    assert_same_model(Model.load(folder), with_covariates, new_cells)
+    trained.save(folder, overwrite=True)
+    assert_same_model(Model.load(folder), trained, new_cells)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_what_is_not_a_model_is_never_replaced(trained, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("In the beginning")
+    with pytest.raises(FileExistsError, match="not a saved model; it is left as it is"):
+        trained.save(tmp_path / "thesis", overwrite=True)
+    assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "In the beginning"
+
+
+def test_a_failed_save_leaves_nothing_behind_and_the_old_model_whole(
+    folder, with_covariates, trained, Model, new_cells, monkeypatch, tmp_path
+):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    for name in ("save_file", "json.dump", "os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"latentcell.model._files.{name}", full)
+            with pytest.raises(OSError, match="No space left"):
+                trained.save(folder, overwrite=True)
+            with pytest.raises(OSError, match="No space left"):
+                trained.save(tmp_path / "new")
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+        assert_same_model(Model.load(folder), with_covariates, new_cells)
+
+
+def test_a_failure_at_the_last_move_puts_the_old_model_back(
+    folder, with_covariates, trained, Model, new_cells, monkeypatch
+):
+    replace, calls = os.replace, []
+
+    def fail_second(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            raise OSError("No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("latentcell.model._files.os.replace", fail_second)
+    with pytest.raises(OSError, match="No space left"):
+        trained.save(folder, overwrite=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert_same_model(Model.load(folder), with_covariates, new_cells)
+
+
+# --- refusals ---
+
+
+def test_another_class_is_refused_by_name(folder, Model):
+    other = lc.model.AE if Model is not lc.model.AE else lc.model.VAE
+    with pytest.raises(ModelFileError, match=rf"holds a {Model.__name__}, not a {other.__name__}; use .*load"):
+        other.load(folder)
+    edit(folder, lambda record: record.update({"class": "Oracle"}))
+    with pytest.raises(ModelFileError, match="class 'Oracle'.*knows AE, VAE, VSC"):
+        lc.model.load(folder)
+
+
+def test_another_format_is_refused_with_both_versions(folder, Model):
+    edit(folder, lambda record: record.update({"format": 99, "latentcell": "7.3"}))
+    with pytest.raises(ModelFileError, match=r"format 99.*written by latentcell 7\.3; update"):
+        Model.load(folder)
+
+
+def test_what_is_not_there_or_not_a_model_is_refused(Model, tmp_path):
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(ModelFileError, match=r"is not a saved model: it has no model\.json"):
+            Model.load(path)
+    for text in ("", "{", "[1, 2]", '{"format": 1}', "null", "\x00\xff"):
+        (tmp_path / "model.json").write_text(text, encoding="latin-1")
+        with pytest.raises(ModelFileError):
+            Model.load(tmp_path)
+        with pytest.raises(ModelFileError):
+            lc.model.load(tmp_path)
+
+
+def test_damaged_weights_are_refused(folder, Model):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    damages = {
+        "cut": whole[:-4],
+        "one bit": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "empty": b"",
+    }
+    for damaged in damages.values():
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError, match="its checksum is not the one in model.json"):
+            Model.load(folder)
+    path.unlink()
+    with pytest.raises(ModelFileError, match=r"has no model\.safetensors"):
+        Model.load(folder)
+
+
+def test_weights_of_another_model_are_refused(folder, Model):
+    """Also where the checksum was made to fit."""
+    path = folder / "model.safetensors"
+    values = load_file(path)
+    for change in (
+        {name: value for name, value in values.items() if not name.startswith("encoder.")},
+        {name: value[:-1].contiguous() if value.ndim else value for name, value in values.items()},
+        values | {"extra": torch.zeros(1)},
+    ):
+        save_file(change, path)
+        edit(folder, lambda record: record.update(sha256=_files._digest(path)))
+        with pytest.raises(ModelFileError, match="damaged or of another version"):
+            Model.load(folder)
+    path.write_bytes(b"not safetensors")
+    edit(folder, lambda record: record.update(sha256=_files._digest(path)))
+    with pytest.raises(ModelFileError, match="damaged"):
+        Model.load(folder)
+
+
+def leaves(value, path=()):
+    """Paths of the first items of every container in a JSON value, containers included."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from leaves(value[key], (*path, key))
+    elif isinstance(value, list) and value:
+        yield from leaves(value[0], (*path, 0))
+
+
+def test_any_damage_to_the_record_is_a_model_file_error_or_harmless(folder, Model):
+    """Every entry of model.json in turn is taken out, or replaced by something else: never a bare KeyError."""
+    whole = json.loads((folder / "model.json").read_text())
+    for path in list(leaves(whole))[1:]:
+        if len(path) > {"history": 2, "registry": 4}.get(path[0], 9):
+            continue
+        for replacement in ("remove", None, "x", [[1]]):
+            record = copy.deepcopy(whole)
+            parent = record
+            for key in path[:-1]:
+                parent = parent[key]
+            if replacement == "remove":
+                del parent[path[-1]]
+            else:
+                parent[path[-1]] = replacement
+            (folder / "model.json").write_text(json.dumps(record))
+            try:
+                (lc.model.load if path == ("class",) else Model.load)(folder)
+            except ModelFileError:
+                pass
+            except Exception as error:  # noqa: BLE001
+                pytest.fail(f"{path} -> {replacement!r}: {type(error).__name__}: {error}")
+
+
+def test_attached_cells_must_fit(folder, Model, new_cells):
+    with pytest.raises(DataError, match="genes are not in adata.var_names"):
+        Model.load(folder, new_cells[:, :5].copy())
