@@ -20,6 +20,11 @@ def params(key_added: str) -> str:
     return key_added.removeprefix("X_")
 
 
+def hard(key_added: str) -> str:
+    """``obsm`` key of the hard codes that belong to `key_added`: ``"X_vsc" -> "vsc_hard"``."""
+    return f"{params(key_added)}_hard"
+
+
 def inclusion(key_added: str) -> str:
     """``obsm`` key of the inclusion probabilities that belong to `key_added`: ``"X_vsc" -> "vsc_inclusion"``."""
     return f"{params(key_added)}_inclusion"

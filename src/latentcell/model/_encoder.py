@@ -16,7 +16,7 @@ from latentcell._errors import DataError, NotTrainedError
 from latentcell.module.autoencoder import Autoencoder, Covariates
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Latent
-from latentcell.nn.likelihoods import LIKELIHOODS, Gaussian, Likelihood, NegativeBinomial
+from latentcell.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, NegativeBinomial
 from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
@@ -61,6 +61,7 @@ class AbstractEncoder(AbstractModel):
         non_negative: bool = False,
         temperature: Schedule | None = None,
         output_lr_factor: float = 1.0,
+        log_linear: bool = False,
     ) -> None:
         """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their data.
 
@@ -78,6 +79,8 @@ class AbstractEncoder(AbstractModel):
             Of the gate.
         output_lr_factor
             Factor on the learning rate of decoder and likelihood.
+        log_linear
+            For counts: let raw outputs be logs of single genes' shares instead of a softmax's.
         """
         n_genes = len(self.spec.genes)
         name = network.gene_likelihood
@@ -99,9 +102,13 @@ class AbstractEncoder(AbstractModel):
             n_continuous_cov=len(self.spec.continuous),
         )
         with local_random_state(self.params["seed"]):
-            likelihood: Likelihood = (
-                Gaussian(n_genes, scale=network.gene_scale) if name == "normal" else LIKELIHOODS[name](n_genes)
-            )
+            likelihood: Likelihood
+            if name == "normal":
+                likelihood = Gaussian(n_genes, scale=network.gene_scale)
+            elif name == "nb":
+                likelihood = NegativeBinomial(n_genes, link="log" if log_linear else "softmax")
+            else:
+                likelihood = Bernoulli(n_genes)
             encoder_input = EncoderInput(
                 n_genes,
                 log_normalize=isinstance(likelihood, NegativeBinomial),

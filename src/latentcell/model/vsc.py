@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from anndata import AnnData
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from latentcell._errors import DataError
 from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
 from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
-from latentcell.nn.schedules import Constant, Cosine, Linear, Schedule
+from latentcell.nn.schedules import Constant, Linear, Schedule
 
 from ._base import own_params
 from ._encoder import AbstractVariational, GeneLikelihood, Network
@@ -70,7 +71,7 @@ class VSC(AbstractVariational):
     >>> lc.model.VSC.setup_anndata(adata)
     >>> model = lc.model.VSC(adata, n_latent=8)
     >>> model.train(max_epochs=3, enable_progress_bar=False)
-    >>> codes = model.get_latent_representation()
+    >>> codes = model.get_latent_representation(hard=True)
     >>> codes.shape, bool((codes == 0).any())
     ((90, 8), True)
     """
@@ -93,11 +94,7 @@ class VSC(AbstractVariational):
             "train": AE.PRESETS["pbmc3k-2020"]["train"],
         },
     }
-    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {
-        "lr": 3e-3,
-        "lr_schedule": Cosine(1.0, 0.0),
-        "max_epochs": 80,
-    }
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {"lr": 3e-3}
 
     def __init__(
         self,
@@ -121,7 +118,7 @@ class VSC(AbstractVariational):
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = "gene",
         standardize_input: bool = True,
-        input_dropout: float = 0.2,
+        input_dropout: float = 0.3,
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
@@ -158,6 +155,7 @@ class VSC(AbstractVariational):
             # softplus weights start flat, so at the encoder's rate the loadings would lag behind
             output_lr_factor=8.0 if decoder == "linear" else 1.0,
             non_negative=non_negative,
+            log_linear=decoder == "linear",
             temperature=temperature if callable(temperature) else Constant(float(temperature)),
         )
 
@@ -169,10 +167,14 @@ class VSC(AbstractVariational):
         batch_size: int | None = None,
         return_dist: bool = False,
         *,
-        hard: bool = True,
+        hard: bool = False,
         seed: int = 0,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Code of each cell: the slab's level where the dimension is on, exactly 0 where it is off.
+        """Code of each cell: the posterior mean, or the hard code with exact zeros.
+
+        The decoder leaves the scale of a dimension open. Each dimension is reported in units of the standard
+        deviation of its posterior mean over the training cells (not centred, so that 0 stays 0): no dimension
+        drowns the others in a neighbour graph. :meth:`get_loadings` are scaled the other way.
 
         Parameters
         ----------
@@ -188,8 +190,9 @@ class VSC(AbstractVariational):
         return_dist
             Return mean and variance of the posterior (before the slab's transform) instead.
         hard
-            The hard code: level where gamma > 1/2, else 0. False: the posterior mean gamma x level, smoother and
-            without exact zeros.
+            The hard code: the slab's level where gamma > 1/2, exactly 0 elsewhere; which programmes a cell runs.
+            False: the posterior mean gamma x level, which keeps the doubt in the gates and is better for
+            neighbours.
         seed
             Of the draw.
 
@@ -207,8 +210,9 @@ class VSC(AbstractVariational):
         if return_dist:
             return self._posterior(adata, indices, batch_size)
         if not give_mean:
-            return self._sampled(adata, indices, batch_size, seed)
-        return self._map(lambda code, batch: code.mode if hard else code.mean, adata, indices, batch_size)
+            return self._sampled(adata, indices, batch_size, seed) / self._unit
+        codes = self._map(lambda code, batch: code.mode if hard else code.mean, adata, indices, batch_size)
+        return codes / self._unit
 
     def get_inclusion_probability(
         self,
@@ -235,7 +239,7 @@ class VSC(AbstractVariational):
         return self._map(lambda code, batch: code.qz.probs, adata, indices, batch_size)  # type: ignore[union-attr]
 
     def get_loadings(self) -> np.ndarray:
-        """Weight of each gene in each dimension, as it enters the decoder.
+        """Weight of each gene in each dimension: what one unit of the code adds to the decoder's output.
 
         Returns
         -------
@@ -248,7 +252,24 @@ class VSC(AbstractVariational):
         """
         if not isinstance(self.module.decoder, LinearDecoder):
             raise DataError("only a linear decoder has loadings; build the model with decoder='linear'")
-        return self.module.decoder.loadings().detach().cpu().numpy()
+        self._require_trained()
+        return self.module.decoder.loadings().detach().cpu().numpy() * self._unit
+
+    @property
+    def _unit(self) -> np.ndarray:
+        return self._latent.unit.cpu().numpy()
+
+    @property
+    def _latent(self) -> SpikeAndSlabLatent:
+        latent = self.module.latent
+        if not isinstance(latent, SpikeAndSlabLatent):
+            raise TypeError(f"a VSC has a spike-and-slab latent, not {type(latent).__name__}")
+        return latent
+
+    def _after_training(self) -> None:
+        rows = [] if self.train_indices_ is None else self.train_indices_.tolist()
+        means = self._map(lambda code, batch: code.mean, None, rows, None)
+        self._latent.set_unit(torch.from_numpy(means.std(axis=0, dtype=np.float64)).float())
 
     def _point(self, code: Code) -> Tensor:
         return code.mean

@@ -184,6 +184,7 @@ class SpikeAndSlabLatent(nn.Module):
     Teh, The Concrete Distribution, ICLR 2017, `arXiv:1611.00712 <https://arxiv.org/abs/1611.00712>`__.
     """
 
+    unit: Tensor
     names = ("mean", "scale", "inclusion")
     kl_terms = ("kl_slab", "kl_information", "kl_usage")
 
@@ -205,6 +206,7 @@ class SpikeAndSlabLatent(nn.Module):
         self.heads = Heads(n_in, n_latent, self.names, head_sizes)
         self.prior = SpikeAndSlabPrior(n_latent, alpha)
         self.transform = make_activation(transform)
+        self.register_buffer("unit", torch.ones(n_latent))
         # start on in a share alpha of cells and with little noise, so that the first steps see the signal
         self.heads.set_bias("inclusion", math.log(alpha / (1 - alpha)))
         self.heads.set_bias("scale", -1.0)
@@ -222,6 +224,10 @@ class SpikeAndSlabLatent(nn.Module):
             draws = q.sample(() if n_samples == 1 else (n_samples,))
             z = torch.where(draws == 0, 0.0, self.transform(draws))
         return Code(z=z, mean=q.probs * level, mode=torch.where(logits > 0, level, 0.0), qz=q, kl=self._kl(q))
+
+    def set_unit(self, spread: Tensor) -> None:
+        """Report dimensions in units of `spread`, the standard deviation of the codes (n_latent)."""
+        self.unit.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
     def sample_prior(self, n_cells: int) -> Tensor:
         """Codes (n_cells x n_latent) drawn from the prior, with exact zeros, on the decoder's scale."""

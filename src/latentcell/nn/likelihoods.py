@@ -131,14 +131,19 @@ class Bernoulli(nn.Module):
 
 
 class NegativeBinomial(nn.Module):
-    """Counts with mean library x softmax(raw output) and one inverse dispersion theta per gene.
+    """Counts with mean library x share of each gene, and one inverse dispersion theta per gene.
 
-    The variance is mu + mu^2 / theta.
+    The variance is mu + mu^2 / theta. theta starts at 10, near the Poisson distribution: started low it explains
+    the differences between cells as noise before the code can.
 
     Parameters
     ----------
     n_genes
         Genes.
+    link
+        ``"softmax"``: the shares of a cell's genes are softmax(raw output) and sum to 1. ``"log"``: they are
+        exp(raw output), so that a decoder's weights are log fold changes of single genes; a sparse coder's additive
+        programmes read better so.
 
     References
     ----------
@@ -152,12 +157,15 @@ class NegativeBinomial(nn.Module):
     unit = "counts"
     detail = "negative binomial: mean, dispersion per gene"
 
-    def __init__(self, n_genes: int) -> None:
+    def __init__(self, n_genes: int, *, link: Literal["softmax", "log"] = "softmax") -> None:
         super().__init__()
-        self.log_theta = nn.Parameter(torch.zeros(n_genes))
+        if link not in ("softmax", "log"):
+            raise ValueError(f"link must be 'softmax' or 'log', got {link!r}")
+        self.link = link
+        self.log_theta = nn.Parameter(torch.full((n_genes,), math.log(10.0)))
 
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Decoder bias that gives the data's mean composition (genes); theta starts at 1."""
+        """Decoder bias that gives the data's mean composition (genes)."""
         return (mean + 1e-8).log() - mean.sum().log()
 
     def baseline(self, bias: Tensor) -> Tensor:
@@ -166,6 +174,9 @@ class NegativeBinomial(nn.Module):
 
     def log_mean(self, raw: Raw, library: Tensor) -> Tensor:
         """Log of the expected counts (cells x genes)."""
+        if self.link == "log":
+            # a share above e^2 is none: the bound keeps exp finite while the loadings still settle
+            return raw["mean"].clamp(max=2.0) + library.log()
         return F.log_softmax(raw["mean"], dim=-1) + library.log()
 
     def theta(self) -> Tensor:

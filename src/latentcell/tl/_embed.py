@@ -1,6 +1,6 @@
 """One call from cells to an embedding: check, choose the likelihood, train, write, return the model."""
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from anndata import AnnData
@@ -158,7 +158,9 @@ def vsc(
     The trained model. Written to `adata`, for ``key_added="X_vsc"``:
 
     ``obsm["X_vsc"]``
-        Hard codes (cells x n_latent), float32, with exact zeros where a dimension is off.
+        Posterior means of the codes (cells x n_latent), float32: for neighbours, clusters and maps.
+    ``obsm["vsc_hard"]``
+        Hard codes (cells x n_latent), float32, with exact zeros where a dimension is off: for reading.
     ``obsm["vsc_inclusion"]``
         Probability that a dimension is on in a cell (cells x n_latent), float32.
     ``varm["vsc_loadings"]``
@@ -184,6 +186,7 @@ def vsc(
     ((700, 20), (765, 20))
     """
     model = _embed(VSC, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
+    adata.obsm[_keys.hard(key_added)] = cast("np.ndarray", model.get_latent_representation(hard=True))
     adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()
     if model.params["decoder"] == "linear":
         loadings = np.zeros((adata.n_vars, model.params["n_latent"]), dtype=np.float32)
