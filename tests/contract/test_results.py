@@ -88,16 +88,23 @@ def test_means_are_means_over_cells(trained, new_cells, Model):
 # --- reconstruction ---
 
 
-def test_reconstructed_counts_are_counts_at_the_cells_own_depth(trained, new_cells):
+def test_reconstructed_counts_follow_the_cells_depth_and_codes_do_not(trained, new_cells):
+    deeper = new_cells.copy()
+    deeper.X = deeper.X * 3
     expected = trained.get_reconstruction(new_cells)
-    assert (expected >= 0).all()
-    np.testing.assert_allclose(expected.sum(1), np.asarray(new_cells.X.sum(1)).ravel(), rtol=1e-4)
+    assert (expected > 0).all()
+    np.testing.assert_allclose(trained.get_reconstruction(deeper), 3 * expected, rtol=1e-3)
+    codes = trained.get_latent_representation(new_cells)
+    np.testing.assert_allclose(trained.get_latent_representation(deeper), codes, rtol=1e-3, atol=1e-4)
 
 
-def test_reconstructed_counts_follow_the_size_factor(make, Model, cells):
-    cells.obs["size"] = cells.obs["size"] * 3
-    model = make.train(Model, cells, keys={"size_factor_key": "size"})
-    np.testing.assert_allclose(model.get_reconstruction().sum(1), cells.obs["size"], rtol=1e-4)
+def test_size_factor_stands_for_the_total_count(make, Model, cells, trained):
+    cells.obs["total"] = np.asarray(cells.X.sum(1)).ravel()
+    model = make.train(Model, cells, keys={"size_factor_key": "total"})
+    np.testing.assert_array_equal(model.get_reconstruction(), trained.get_reconstruction())
+    other = cells.copy()
+    other.obs["total"] *= 2
+    assert not np.allclose(model.get_reconstruction(other), model.get_reconstruction(), rtol=0.05)
 
 
 @pytest.mark.parametrize("layer", ["unit", "log"])

@@ -148,6 +148,20 @@ def test_negative_binomial_is_scipys_with_the_means_of_a_softmax(raw, library):
     np.testing.assert_allclose(d.variance.detach(), mu + mu**2 / theta)
 
 
+def test_log_link_models_each_gene_on_its_own(raw, library):
+    """Raw outputs are log shares: one more unit is e times the gene, and no other gene moves."""
+    likelihood = NegativeBinomial(N_GENES, link="log").double()
+    mean = likelihood.mean(raw, library)
+    torch.testing.assert_close(mean, library * raw["mean"].clamp(max=2.0).exp())
+    more = {"mean": raw["mean"].clamp(max=1.0)}
+    before = likelihood.mean(more, library)
+    more["mean"] = more["mean"] + torch.eye(N_GENES).double()[0]
+    change = likelihood.mean(more, library) / before
+    torch.testing.assert_close(change, torch.tensor([np.e, 1, 1, 1, 1]).double().expand(N_CELLS, -1))
+    with pytest.raises(ValueError, match="link must be 'softmax' or 'log', got 'probit'"):
+        NegativeBinomial(N_GENES, link="probit")
+
+
 def test_negative_binomial_loss_has_the_gradients_of_autograd(raw, library):
     x, likelihood = data("nb"), make("nb")
     output = raw["mean"].requires_grad_()
