@@ -79,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 # what libraries tell the authors of other libraries
                 warnings.simplefilter("ignore", DeprecationWarning)
                 warnings.simplefilter("ignore", FutureWarning)
+                # scanpy's neighbour graph of cells with the same code, such as all zeros
+                warnings.filterwarnings("ignore", "Changing the sparsity structure")
             args.command(args)
     except KeyboardInterrupt:
         print("latentcell: interrupted", file=sys.stderr)
