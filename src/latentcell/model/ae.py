@@ -45,6 +45,9 @@ class AE(AbstractEncoder):
         learn one per gene.
     standardize_input
         Standardise genes at the encoder's input (not in the likelihood).
+    input_dropout
+        Share of genes hidden from the encoder at each training step (a denoising autoencoder), so that the code
+        rests on many genes.
     encode_covariates
         Tell batch and covariates to the encoder too, not only to the decoder.
     first_linear
@@ -84,6 +87,7 @@ class AE(AbstractEncoder):
                 "gene_likelihood": "normal",
                 "gene_scale": 0.5**0.5,
                 "standardize_input": False,
+                "input_dropout": 0.0,
             },
             "train": {"lr": 1e-3, "lr_schedule": Constant(1.0), "batch_size": 256, "max_epochs": 200},
         },
@@ -103,6 +107,7 @@ class AE(AbstractEncoder):
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = 1.0,
         standardize_input: bool = True,
+        input_dropout: float = 0.0,
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
@@ -119,6 +124,7 @@ class AE(AbstractEncoder):
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
                 standardize_input=standardize_input,
+                input_dropout=input_dropout,
                 encode_covariates=encode_covariates,
                 first_linear=first_linear,
                 head_sizes=head_sizes,

@@ -30,7 +30,7 @@ class VAE(AbstractVariational):
     beta
         Weight of the KL: a number, or a schedule of training progress such as
         ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
-    gene_likelihood, gene_scale, standardize_input, encode_covariates, first_linear, head_sizes, seed
+    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear, head_sizes, seed
         See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which genes that
         hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
 
@@ -75,6 +75,7 @@ class VAE(AbstractVariational):
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = 1.0,
         standardize_input: bool = True,
+        input_dropout: float = 0.0,
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
@@ -91,6 +92,7 @@ class VAE(AbstractVariational):
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
                 standardize_input=standardize_input,
+                input_dropout=input_dropout,
                 encode_covariates=encode_covariates,
                 first_linear=first_linear,
                 head_sizes=head_sizes,
