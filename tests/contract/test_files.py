@@ -330,7 +330,7 @@ def test_any_damage_to_the_record_is_a_model_file_error_or_harmless(folder, Mode
     for path in list(leaves(whole))[1:]:
         if len(path) > {"history": 2, "registry": 4}.get(path[0], 9):
             continue
-        for replacement in ("remove", None, "x", [[1]]):
+        for replacement in ("remove", "x", [[1]]):
             record = copy.deepcopy(whole)
             parent = record
             for key in path[:-1]:

@@ -388,7 +388,7 @@ def test_genes_that_are_zero_everywhere_work(make, Model, cells, layer):
     assert np.isfinite(model.get_latent_representation()).all()
     reconstruction = model.get_reconstruction()
     assert np.isfinite(reconstruction).all()
-    assert np.abs(reconstruction[:, 5:8]).max() < 0.3
+    assert np.abs(reconstruction[:, 5:8]).mean() < 0.25 * np.abs(np.delete(reconstruction, slice(5, 8), 1)).mean()
     assert all(np.isfinite(frame.to_numpy()).all() for frame in model.history.values())
 
 
