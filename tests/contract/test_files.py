@@ -136,6 +136,21 @@ def test_numbers_of_numpy_and_schedules_are_saved(make, Model, cells, tmp_path):
         assert loaded.module.schedule_values(0.25) == model.module.schedule_values(0.25)
 
 
+def test_a_schedule_that_cannot_be_saved_is_refused_before_training(make, variational, cells):
+    with pytest.raises(DataError, match=r"beta=<function .*> cannot be saved.*latentcell\.nn\.schedules"):
+        make.build(type(variational), cells, beta=lambda progress: progress)
+
+
+def test_values_of_the_history_that_are_not_finite_are_saved(make, Model, cells, tmp_path):
+    model = make.train(Model, cells)
+    model.history["elbo_train"].iloc[0] = np.nan
+    model.history["lr"].iloc[1] = -np.inf
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model").history
+    for name, frame in model.history.items():
+        pd.testing.assert_frame_equal(loaded[name], frame)
+
+
 @pytest.mark.parametrize("layer", ["unit", "log"])
 def test_every_likelihood_is_saved(make, Model, cells, layer, tmp_path):
     model = make.train(Model, cells, keys={"layer": layer})

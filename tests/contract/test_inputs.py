@@ -265,6 +265,12 @@ def test_unknown_likelihood_is_refused(make, Model, cells):
         make.build(Model, cells, gene_likelihood="poison")
 
 
+@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"input_dropout": 1.0}, {"input_dropout": -0.1}])
+def test_shares_that_cannot_be_are_refused(make, Model, cells, wrong):
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got"):
+        make.build(Model, cells, **wrong)
+
+
 @pytest.mark.parametrize("wrong", [{"n_latent": 0}, {"hidden": (8, 0)}, {"n_latent": -1}])
 def test_sizes_that_cannot_be_are_refused(make, Model, cells, wrong):
     with pytest.raises(DataError, match="n_latent and hidden must be positive"):
@@ -339,6 +345,24 @@ def test_some_of_the_categories_in_another_order_are_understood(with_covariates,
     np.testing.assert_allclose(with_covariates.get_reconstruction(one), expected[at], rtol=1e-5, atol=1e-6)
 
 
+def test_two_models_live_on_one_anndata(make, Model, cells):
+    """The second set-up overwrites scvi-tools' slots; the first model goes by its own keys."""
+    first = make.train(Model, cells, keys={"batch_key": "batch"})
+    before = first.get_reconstruction()
+    make.train(lc.model.AE, cells, keys={"batch_key": "donor"})
+    make.train(Model, cells, keys={"batch_key": "label", "layer": "log"})
+    np.testing.assert_array_equal(first.get_reconstruction(), before)
+    first.train(1, enable_progress_bar=False)
+    assert np.isfinite(first.get_reconstruction()).all()
+
+
+@pytest.mark.parametrize("change", [lambda adata: adata.copy(), lambda adata: adata[:30]], ids=["copy", "view"])
+def test_a_model_is_built_on_the_very_object_that_was_set_up(Model, cells, change):
+    Model.setup_anndata(cells)
+    with pytest.raises(ValueError, match="copy"):
+        Model(change(cells))
+
+
 def test_cells_that_are_not_set_up_are_refused(Model, cells):
     with pytest.raises(DataError, match=rf"not set up; first call {Model.__name__}\.setup_anndata"):
         Model(cells)
@@ -351,6 +375,15 @@ def test_cells_that_are_not_set_up_are_refused(Model, cells):
 # --- sizes ---
 
 few_cells = pytest.mark.filterwarnings("ignore:Category 0 .* has fewer than 3 cells:UserWarning")  # scvi-tools'
+
+
+def test_no_cells_and_no_genes_are_refused(Model, cells, trained, new_cells):
+    with pytest.raises(DataError, match="adata has no cells"):
+        Model.setup_anndata(cells[:0].copy())
+    with pytest.raises(DataError, match="adata has no genes"):
+        Model.setup_anndata(cells[:, :0].copy())
+    with pytest.raises(DataError, match="no cells to look at"):
+        trained.get_latent_representation(new_cells[:0].copy())
 
 
 @few_cells

@@ -193,6 +193,12 @@ def test_elbo_is_seeded_and_steadier_with_more_draws(variational, new_cells):
     assert np.mean(many) == pytest.approx(np.mean(one), abs=4 * np.std(one) / 12**0.5)
 
 
+@pytest.mark.parametrize("n_samples", [0, -1])
+def test_an_elbo_needs_draws(variational, n_samples):
+    with pytest.raises(DataError, match=f"n_samples must be at least 1, got {n_samples}"):
+        variational.get_elbo(n_samples=n_samples)
+
+
 # --- description ---
 
 

@@ -148,6 +148,15 @@ def test_negative_binomial_is_scipys_with_the_means_of_a_softmax(raw, library):
     np.testing.assert_allclose(d.variance.detach(), mu + mu**2 / theta)
 
 
+def test_negative_binomial_is_scvi_tools(raw, library):
+    from scvi.distributions import NegativeBinomial as Theirs
+
+    x, likelihood = data("nb"), make("nb")
+    theirs = Theirs(mu=likelihood.mean(raw, library), theta=likelihood.theta(), validate_args=False)
+    expected = -theirs.log_prob(x).sum(1)
+    torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0)
+
+
 def test_log_link_models_each_gene_on_its_own(raw, library):
     """Raw outputs are log shares: one more unit is e times the gene, and no other gene moves."""
     likelihood = NegativeBinomial(N_GENES, link="log").double()

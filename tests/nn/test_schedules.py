@@ -63,6 +63,15 @@ def test_unknown_schedule_is_refused():
         ScheduleJSON.decode({"schedule": "Staircase", "start": 1})
 
 
+def test_what_could_not_be_read_back_is_not_written():
+    class Mine(Linear):
+        pass
+
+    for schedule in (lambda progress: progress, Mine(0, 1), 3.0):
+        with pytest.raises(TypeError, match="none of the schedules"):
+            ScheduleJSON.encode(schedule)
+
+
 @pytest.mark.parametrize("kind", [Linear, Cosine])
 @pytest.mark.parametrize(("begin", "end"), [(0.5, 0.5), (0.7, 0.2), (-0.1, 1.0), (0.0, 1.1)])
 def test_bad_spans_are_refused(kind, begin, end):

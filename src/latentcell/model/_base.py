@@ -64,6 +64,13 @@ class AbstractModel(BaseModelClass):
             raise DataError(f"{type(self).__name__} needs an AnnData: {type(self).__name__}(adata)")
         if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
             raise DataError(f"adata is not set up; first call {type(self).__name__}.setup_anndata(adata, ...)")
+        for name, value in params.items():
+            try:
+                _files.encode(value)
+            except TypeError as error:
+                raise DataError(
+                    f"{name}={value!r} cannot be saved with the model; pass a number or one of latentcell.nn.schedules"
+                ) from error
         super().__init__(adata, registry=registry)
         self.params = params
         self.spec = DataSpec.from_registry(self.registry)
@@ -390,7 +397,7 @@ def default_epochs(n_cells: int, batch_size: int) -> int:
     Examples
     --------
     >>> default_epochs(2638, 128), default_epochs(100_000, 128)
-    (119, 20)
+    (120, 20)
     """
     return max(20, math.ceil(2500 / math.ceil(n_cells / batch_size)))
 

@@ -101,6 +101,8 @@ def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
         raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
     if adata.is_view:
         raise DataError("adata is a view of another AnnData; make it an object of its own: adata = adata.copy()")
+    if not adata.n_obs or not adata.n_vars:
+        raise DataError(f"adata has no {'genes' if adata.n_obs else 'cells'}")
     _check_unique(adata.var_names, "gene", "adata.var_names_make_unique()")
     matrix_of(adata, spec_keys["layer"])
     for argument in ("batch_key", "labels_key", "size_factor_key"):

@@ -359,6 +359,8 @@ class AbstractVariational(AbstractEncoder):
         -------
         Nats per cell: a float, or an array (cells).
         """
+        if n_samples < 1:
+            raise DataError(f"n_samples must be at least 1, got {n_samples}")
 
         def bound(code: Code, batch: dict[str, Tensor]) -> Tensor:
             x, library, covariates = self.module.read(batch)

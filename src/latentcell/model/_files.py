@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,8 @@ def history_to_json(history: dict[str, pd.DataFrame] | None) -> dict[str, Any] |
     epochs = next(iter(history.values())).index
     return {
         "epoch": [int(epoch) for epoch in epochs],
-        **{name: [float(value) for value in frame[name]] for name, frame in history.items()},
+        # JSON has no NaN and no infinity: they are written as text
+        **{name: [v if isfinite(v) else str(v) for v in map(float, frame[name])] for name, frame in history.items()},
     }
 
 
@@ -187,7 +189,11 @@ def history_from_json(record: dict[str, Any] | None) -> dict[str, pd.DataFrame] 
     if record is None:
         return None
     index = pd.Index(record["epoch"], name="epoch")
-    return {name: pd.DataFrame({name: values}, index=index) for name, values in record.items() if name != "epoch"}
+    return {
+        name: pd.DataFrame({name: [float(value) for value in values]}, index=index)
+        for name, values in record.items()
+        if name != "epoch"
+    }
 
 
 __all__ = ["decode", "encode", "load", "registry_from_json", "registry_to_json", "write"]

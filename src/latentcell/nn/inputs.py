@@ -36,6 +36,8 @@ class EncoderInput(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"input dropout must lie in [0, 1), got {dropout}")
         self.log_normalize = log_normalize
         self.standardize = standardize
         self.max_value = max_value

@@ -115,7 +115,9 @@ class ScheduleJSON:
 
     @classmethod
     def encode(cls, schedule: Any) -> dict[str, Any]:
-        """A dict of plain numbers and strings."""
+        """A dict of plain numbers and strings; a `TypeError` for what :meth:`decode` could not read back."""
+        if type(schedule) not in _NAMES.values():
+            raise TypeError(f"{schedule!r} is none of the schedules {sorted(_NAMES)}")
         return {cls.KEY: type(schedule).__name__, **asdict(schedule)}
 
     @classmethod
