@@ -89,9 +89,18 @@ class AE(AbstractEncoder):
                 "standardize_input": False,
                 "input_dropout": 0.0,
             },
-            "train": {"lr": 1e-3, "lr_schedule": Constant(1.0), "batch_size": 256, "max_epochs": 200},
+            "train": {
+                "lr": 1e-3,
+                "lr_schedule": Constant(1.0),
+                "weight_decay": 0.0,
+                "batch_size": 256,
+                "max_epochs": 200,
+            },
         },
     }
+
+    # without noise in the code, decay is what keeps a code of few dimensions smooth (PBMC3k, 6 dimensions)
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractEncoder.TRAIN_DEFAULTS | {"weight_decay": 2.0}
 
     def __init__(
         self,
