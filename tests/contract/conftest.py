@@ -66,9 +66,10 @@ def build(Model, adata, *, keys=None, **arguments):
 
 
 def train(Model, adata, *, keys=None, max_epochs=2, train_arguments=None, **arguments):
-    """A model trained on `adata` itself."""
+    """A model trained on `adata` itself, at rates that do not hang on the model's defaults."""
     model = build(Model, adata, keys=keys, **arguments)
-    model.train(max_epochs, accelerator="cpu", enable_progress_bar=False, **(train_arguments or {}))
+    fixed = {"accelerator": "cpu", "enable_progress_bar": False, "lr": 1e-3, "weight_decay": 0.0}
+    model.train(max_epochs, **(fixed | (train_arguments or {})))
     return model
 
 

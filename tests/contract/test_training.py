@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from latentcell._errors import DataError, NotTrainedError, TrainingDivergedError
+from latentcell.nn.schedules import Constant
 from latentcell.train.loading import CellLoader
 
 
@@ -208,8 +209,9 @@ def test_arguments_out_of_range_are_refused(make, Model, cells, arguments, messa
 
 
 def test_early_stopping_keeps_the_best_weights(make, Model, cells):
-    model = make.build(Model, cells, dropout=0.0)
-    model.train(150, lr=0.1, early_stopping=True, early_stopping_patience=4, train_size=0.6, enable_progress_bar=False)
+    model = make.build(Model, cells, dropout=0.0, input_dropout=0.0)
+    overfit = {"lr": 0.1, "lr_schedule": Constant(1.0), "weight_decay": 0.0, "train_size": 0.6}
+    model.train(150, early_stopping=True, early_stopping_patience=4, enable_progress_bar=False, **overfit)
     elbo = model.history["elbo_validation"]["elbo_validation"]
     assert len(elbo) < 150
     assert elbo.argmin() == len(elbo) - 5

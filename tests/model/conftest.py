@@ -31,7 +31,8 @@ def fit(Model, adata, *, max_epochs, lr=None, batch_size=None, seed=None, **argu
     """A trained model on `adata`."""
     Model.setup_anndata(adata)
     model = Model(adata, **arguments)
-    model.train(max_epochs, accelerator="cpu", lr=lr, batch_size=batch_size, seed=seed, enable_progress_bar=False)
+    fixed = {"accelerator": "cpu", "weight_decay": 0.0, "enable_progress_bar": False}
+    model.train(max_epochs, lr=lr, batch_size=batch_size, seed=seed, **fixed)
     return model
 
 
