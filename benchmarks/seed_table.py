@@ -3,10 +3,10 @@
     python benchmarks/seed_table.py [--data pbmc3k cellmix splatter] [--seeds 3] [--methods ...] [--out DIR]
 
 On PBMC3k by the protocol of okunator's 2020 study (k-means with 9 clusters on a 2-D t-SNE, perplexity 40, of
-the code; NMI with geometric mean), beside the study's own figures, and by Leiden (best of a grid of resolutions
-by NMI). PBMC3k's reference labels were themselves made by PCA and graph clustering, so they favour PCA; therefore
-the same table on labels that no clustering made: the genotype of the cells in a mixture of cell lines, and the
-groups of a Splatter simulation.
+the code; NMI with geometric mean), beside the study's own figures, and by Leiden (best of a grid of
+resolutions by NMI). PBMC3k's reference labels were themselves made by PCA and graph clustering, so they
+favour PCA; therefore the same table on labels that no clustering made: the genotype of the cells in a mixture
+of cell lines, and the groups of a Splatter simulation.
 
 Reads the data sets from the folder that LATENTCELL_DATA names.
 """
@@ -147,11 +147,15 @@ DETERMINISTIC = ("PCA", "NMF")
 
 def main() -> None:
     """Print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", nargs="+", default=["pbmc3k", "cellmix", "splatter"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--clusters", type=int, help="of k-means; default: as many as there are labels")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -171,7 +175,9 @@ def main() -> None:
                 for label, code in codes.items():
                     if code is not None:
                         own = range(args.seeds) if method.startswith(DETERMINISTIC) else [seed]
-                        table = lc.tl.compare(adata, {label: code}, groupby, seeds=own, n_clusters=args.clusters)
+                        table = lc.tl.compare(
+                            adata, {label: code}, groupby, seeds=own, n_clusters=args.clusters
+                        )
                         rows += [table, readability(label, code, adata.obs[groupby], seed)]
             seconds = (time.perf_counter() - start) / len(seeds)
             print(f"{name}: {method}: {seconds:.0f} s a run and its scores", file=sys.stderr, flush=True)

@@ -1,4 +1,5 @@
-"""Who may import whom, and what nobody may do: the arrows and rules of docs/architecture.md, held by parsing src.
+"""Who may import whom, and what nobody may do: the arrows and rules of docs/architecture.md, held by parsing
+src.
 
 Every import counts, also those inside functions, under ``TYPE_CHECKING``, through ``importlib.import_module``
 and through attributes of the package itself (``import latentcell as lc; lc.pp``).
@@ -44,7 +45,16 @@ LIBRARIES: dict[str, set[str]] = {
     "nn": {"numpy", "torch"},
     "module": {"numpy", "torch", "scvi.REGISTRY_KEYS", "scvi.module.base"},
     "train": {"anndata", "lightning.pytorch", "numpy", "rich", "scipy", "torch"},
-    "model": {"anndata", "numpy", "pandas", "safetensors", "scipy", "scvi.REGISTRY_KEYS", "scvi.model.base", "torch"},
+    "model": {
+        "anndata",
+        "numpy",
+        "pandas",
+        "safetensors",
+        "scipy",
+        "scvi.REGISTRY_KEYS",
+        "scvi.model.base",
+        "torch",
+    },
     "metrics": _DATA,
     "datasets": _DATA,
     "pp": _DATA | {"skmisc"},
@@ -272,15 +282,31 @@ def test_torch_is_out_of_reach_of_the_light_rooms():
         ("module/a.py", "from latentcell.train import plan", "module may not import latentcell.train"),
         ("train/a.py", "from latentcell.nn.mlp import MLP", "train may not import latentcell.nn.mlp"),
         ("model/a.py", "from latentcell.pp import seurat", "model may not import latentcell.pp"),
-        ("train/a.py", "from latentcell.nn.latents import Gaussian", "train may not import latentcell.nn.latents"),
-        ("model/a.py", "from scvi.data import AnnDataManager", "model may not import scvi.data.AnnDataManager"),
-        ("model/a.py", "from scvi.model._utils import parse", "touches the non-public scvi.model._utils.parse"),
+        (
+            "train/a.py",
+            "from latentcell.nn.latents import Gaussian",
+            "train may not import latentcell.nn.latents",
+        ),
+        (
+            "model/a.py",
+            "from scvi.data import AnnDataManager",
+            "model may not import scvi.data.AnnDataManager",
+        ),
+        (
+            "model/a.py",
+            "from scvi.model._utils import parse",
+            "touches the non-public scvi.model._utils.parse",
+        ),
         ("model/a.py", "import scvi\nscvi.settings.seed = 0", "model may not import scvi"),
         ("model/a.py", "import torch\ntorch.save({}, 'f')", "calls torch.save"),
         ("model/a.py", "import pickle", "imports pickle"),
         ("train/a.py", "import pytorch_lightning as pl", "imports pytorch_lightning"),
         ("train/a.py", "import lightning", "train may not import lightning"),
-        ("train/a.py", "import torch\ndef f(): torch.manual_seed(0)", "calls torch.manual_seed: seeds are local"),
+        (
+            "train/a.py",
+            "import torch\ndef f(): torch.manual_seed(0)",
+            "calls torch.manual_seed: seeds are local",
+        ),
         (
             "model/a.py",
             "import torch\nwith torch.no_grad():\n    torch.manual_seed(0)",
@@ -289,7 +315,11 @@ def test_torch_is_out_of_reach_of_the_light_rooms():
         ("model/a.py", "import torch\ntorch.set_rng_state(0)", "calls torch.set_rng_state: seeds are local"),
         ("tl/a.py", "import numpy as np\nnp.random.seed(0)", "calls numpy.random.seed: seeds are local"),
         ("tl/a.py", "print('done')", "prints"),
-        ("tl/a.py", "import warnings\nwarnings.simplefilter('ignore')", "calls warnings.simplefilter outside"),
+        (
+            "tl/a.py",
+            "import warnings\nwarnings.simplefilter('ignore')",
+            "calls warnings.simplefilter outside",
+        ),
         ("tl/a.py", "from warnings import filterwarnings\ndef f(): filterwarnings('ignore')", "outside"),
         ("train/a.py", "import torch\ntorch.set_num_threads(1)", "calls torch.set_num_threads"),
         ("utils/a.py", "", "'utils' is not a room of the house"),

@@ -236,7 +236,16 @@ def test_same_seed_same_model(cells, tmp_path):
 
 def test_counts_of_a_layer_and_genes_by_name(cells, counts, tmp_path):
     model = tmp_path / "model"
-    arguments = ["--layer", "counts", "--likelihood", "nb", "--batch-key", "batch", "--labels-key", "cell_type"]
+    arguments = [
+        "--layer",
+        "counts",
+        "--likelihood",
+        "nb",
+        "--batch-key",
+        "batch",
+        "--labels-key",
+        "cell_type",
+    ]
     assert run("train", cells, "--model", "vsc", "-o", model, "--epochs", 2, "--quiet", *arguments) == 0
     shuffled = ad.read_h5ad(cells)[:, ::-1].copy()
     shuffled.write_h5ad(tmp_path / "shuffled.h5ad")

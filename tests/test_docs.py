@@ -12,7 +12,9 @@ ROOMS = ["datasets", "metrics", "model", "pl", "pp", "tl"]
 
 def listed(room: str) -> list[str]:
     """Names of a room that docs/api.md lists for autosummary."""
-    return re.findall(rf"^   {room}\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.findall(
+        rf"^   {room}\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -7,7 +7,18 @@ import time
 
 import pytest
 
-HEAVY = ["anndata", "lightning", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "scvi", "sklearn", "torch"]
+HEAVY = [
+    "anndata",
+    "lightning",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "scanpy",
+    "scipy",
+    "scvi",
+    "sklearn",
+    "torch",
+]
 
 
 def fresh(code: str) -> str:
@@ -29,7 +40,10 @@ def test_the_package_loads_no_library():
 
 def test_the_command_line_loads_no_library():
     assert loaded_by("import latentcell.cli") == set()
-    assert loaded_by("from latentcell.cli import main\ntry: main(['demo', '--help'])\nexcept SystemExit: pass") == set()
+    assert (
+        loaded_by("from latentcell.cli import main\ntry: main(['demo', '--help'])\nexcept SystemExit: pass")
+        == set()
+    )
 
 
 @pytest.mark.parametrize("name", ["datasets", "metrics", "pl", "pp"])
@@ -60,10 +74,10 @@ def test_import_is_fast():
 def test_import_changes_nothing_global():
     code = """
 import logging, random, warnings
-before = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level, random.getstate())
-import latentcell
-after = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level, random.getstate())
-print(before == after)
+before = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level,
+random.getstate()) import latentcell
+after = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level,
+random.getstate()) print(before == after)
 """
     assert fresh(code).strip() == "True"
 

@@ -12,7 +12,14 @@ def loaded_modules(code: str) -> set[str]:
 
 
 def test_import_loads_nothing_heavy():
-    assert not loaded_modules("import latentcell") & {"torch", "scanpy", "anndata", "numpy", "pandas", "sklearn"}
+    assert not loaded_modules("import latentcell") & {
+        "torch",
+        "scanpy",
+        "anndata",
+        "numpy",
+        "pandas",
+        "sklearn",
+    }
 
 
 @pytest.mark.parametrize("folder", ["pp", "metrics", "datasets", "tl"])

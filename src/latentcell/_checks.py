@@ -77,7 +77,9 @@ def matrix_kind(
     """
     integer = unit = non_negative = True
     for values, locate, _ in _chunks(X):
-        _refuse(~np.isfinite(values), values, locate, obs_names, var_names, f"{where} holds NaN or inf", "finite")
+        _refuse(
+            ~np.isfinite(values), values, locate, obs_names, var_names, f"{where} holds NaN or inf", "finite"
+        )
         non_negative = non_negative and not (values < 0).any()
         unit = unit and non_negative and not (values > 1).any()
         integer = integer and non_negative and not _fractional(values).any()
@@ -107,7 +109,8 @@ def check_matrix(
         Names of cells and genes, used in error messages.
     kind
         ``"finite"``: no NaN or infinity. Each of the others asks for that and more: ``"non-negative"``;
-        ``"unit"``: all values within 0 and 1; ``"counts"``: non-negative integers, and no cell without counts.
+        ``"unit"``: all values within 0 and 1; ``"counts"``: non-negative integers, and no cell without
+        counts.
     where
         How error messages call the matrix, e.g. ``"layers['counts']"``.
     allow_empty
@@ -129,7 +132,8 @@ def check_matrix(
     >>> check_matrix(np.array([[0, 2.5]]), ["c1"], ["g1", "g2"], kind="counts")
     Traceback (most recent call last):
         ...
-    latentcell._errors.DataError: X holds fractional values where counts are needed: cell 'c1', gene 'g2': 2.5. ...
+    latentcell._errors.DataError: X holds fractional values where counts are needed: cell 'c1', gene 'g2':
+    2.5. ...
     """
     if kind not in get_args(Requirement):
         raise DataError(f"kind={kind!r} is not one of {', '.join(map(repr, get_args(Requirement)))}.")
@@ -242,7 +246,10 @@ def _sparse_chunks(X: Any, offset: tuple[int, int] = (0, 0)) -> Iterator[_Chunk]
             if X.format == "csc":
                 filled[minor[nonzero] + offset[0]] = True
                 return
-            first, last = np.searchsorted(X.indptr, stored.start, "right") - 1, np.searchsorted(X.indptr, stored.stop)
+            first, last = (
+                np.searchsorted(X.indptr, stored.start, "right") - 1,
+                np.searchsorted(X.indptr, stored.stop),
+            )
             edges = np.clip(X.indptr[first : last + 1] - stored.start, 0, len(values))
             n_before = np.concatenate([[0], np.cumsum(nonzero)])
             filled[offset[0] + first : offset[0] + last] |= np.diff(n_before[edges]) > 0

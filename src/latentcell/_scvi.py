@@ -11,7 +11,9 @@ SCVI_PREFIX = "_scvi_"
 """Prefix of the slots (``obs``, ``obsm``, ``uns``) in which scvi-tools keeps the codes of registered fields."""
 
 
-def register(model_class: type, adata: AnnData, setup_args: dict[str, Any], source: dict | None = None) -> None:
+def register(
+    model_class: type, adata: AnnData, setup_args: dict[str, Any], source: dict | None = None
+) -> None:
     """Register `adata` with `model_class` through scvi-tools' AnnDataManager.
 
     Parameters
@@ -28,12 +30,20 @@ def register(model_class: type, adata: AnnData, setup_args: dict[str, Any], sour
     """
     manager = AnnDataManager(
         fields=[
-            fields.LayerField(REGISTRY_KEYS.X_KEY, setup_args["layer"], is_count_data=False, correct_data_format=False),
+            fields.LayerField(
+                REGISTRY_KEYS.X_KEY, setup_args["layer"], is_count_data=False, correct_data_format=False
+            ),
             fields.CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, setup_args["batch_key"]),
             fields.CategoricalObsField(REGISTRY_KEYS.LABELS_KEY, setup_args["labels_key"]),
-            fields.NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, setup_args["size_factor_key"], required=False),
-            fields.CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, setup_args["categorical_covariate_keys"]),
-            fields.NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, setup_args["continuous_covariate_keys"]),
+            fields.NumericalObsField(
+                REGISTRY_KEYS.SIZE_FACTOR_KEY, setup_args["size_factor_key"], required=False
+            ),
+            fields.CategoricalJointObsField(
+                REGISTRY_KEYS.CAT_COVS_KEY, setup_args["categorical_covariate_keys"]
+            ),
+            fields.NumericalJointObsField(
+                REGISTRY_KEYS.CONT_COVS_KEY, setup_args["continuous_covariate_keys"]
+            ),
         ],
         setup_method_args={
             "model_name": model_class.__name__,

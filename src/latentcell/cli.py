@@ -1,8 +1,9 @@
 """Command line: ``latentcell demo``, ``latentcell train`` and ``latentcell embed``.
 
-Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the input cannot be used (one
-line says what to do), 2 wrong usage, 130 interrupted. Libraries are imported by the commands, so that ``--help`` is
-instant.
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the input cannot be
+used (one line says what to do), 2 wrong usage, 130 interrupted. Libraries are imported by the commands, so
+that
+``--help`` is instant.
 """
 
 import argparse
@@ -30,8 +31,8 @@ LIKELIHOODS = ("normal", "bernoulli", "nb")
 N_TOP_GENES = 2000
 
 _DEMO = """\
-Embed real cells with an autoencoder (AE), a variational autoencoder (VAE) and a variational sparse coder (VSC), beside
-PCA; cluster and draw them, and score how well clusters agree with known labels.
+Embed real cells with an autoencoder (AE), a variational autoencoder (VAE) and a variational sparse coder
+(VSC), beside PCA; cluster and draw them, and score how well clusters agree with known labels.
 
 Writes OUT/demo.h5ad (codes, neighbour graphs, Leiden clusters, UMAP and t-SNE of each), OUT/scores.csv and
 OUT/figures/*.png.
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0 done, 1 the input cannot be used, 130 interrupted. Wrong usage leaves by `SystemExit` with code 2.
+    Exit code: 0 done, 1 the input cannot be used, 130 interrupted. Wrong usage leaves by `SystemExit` with
+    code 2.
 
     Examples
     --------
@@ -105,9 +107,13 @@ def _parser() -> argparse.ArgumentParser:
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="no progress")
-    common.add_argument("--debug", action="store_true", help="show the full trace of an error, and all warnings")
+    common.add_argument(
+        "--debug", action="store_true", help="show the full trace of an error, and all warnings"
+    )
 
-    def add(name: str, command: Any, summary: str, description: str, examples: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, command: Any, summary: str, description: str, examples: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=summary,
@@ -133,15 +139,23 @@ def _parser() -> argparse.ArgumentParser:
         help="column of obs with known labels (default: cell_type if there is one; without labels, no scores)",
     )
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    demo.add_argument("--epochs", type=_positive, metavar="N", help="train for fewer epochs: faster and worse")
+    demo.add_argument(
+        "--epochs", type=_positive, metavar="N", help="train for fewer epochs: faster and worse"
+    )
 
-    train = add("train", _train, "train a model and save it", "Train a model on FILE and save it.", _TRAIN_EXAMPLES)
+    train = add(
+        "train", _train, "train a model and save it", "Train a model on FILE and save it.", _TRAIN_EXAMPLES
+    )
     train.add_argument("file", type=Path, metavar="FILE.h5ad")
     train.add_argument("--model", required=True, choices=tuple(MODELS))
     train.add_argument("-o", "--out", type=Path, required=True, metavar="MODEL_DIR")
     train.add_argument("--layer", metavar="KEY", help="layer to model (default: X)")
-    train.add_argument("--batch-key", metavar="COLUMN", help="column of obs with batches, given to the decoder")
-    train.add_argument("--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model")
+    train.add_argument(
+        "--batch-key", metavar="COLUMN", help="column of obs with batches, given to the decoder"
+    )
+    train.add_argument(
+        "--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model"
+    )
     train.add_argument(
         "--likelihood",
         choices=LIKELIHOODS,
@@ -152,10 +166,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     train.add_argument("--overwrite", action="store_true", help="replace MODEL_DIR")
 
-    embed = add("embed", _embed, "write a model's codes of cells", "Embed the cells of FILE.", _EMBED_EXAMPLES)
+    embed = add(
+        "embed", _embed, "write a model's codes of cells", "Embed the cells of FILE.", _EMBED_EXAMPLES
+    )
     embed.add_argument("model", type=Path, metavar="MODEL_DIR")
     embed.add_argument("file", type=Path, metavar="FILE.h5ad")
-    embed.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the codes in obsm")
+    embed.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the codes in obsm"
+    )
     embed.add_argument("--key-added", metavar="KEY", help="key of obsm (default: by the model, e.g. X_vsc)")
     return parser
 
@@ -239,7 +257,9 @@ def _demo(args: argparse.Namespace) -> None:
     if table is not None:
         print(_summary(table), end="\n\n")
     else:
-        print("No labels, hence no scores; name a column of obs with --groupby. Figures show Leiden clusters of VSC.\n")
+        print(
+            "No labels, hence no scores; name a column of obs with --groupby. Figures show Leiden clusters of VSC.\n"
+        )
     print(f"cells     {args.out / 'demo.h5ad'}   {adata.n_obs} cells x {adata.n_vars} genes, codes in obsm")
     print(f"figures   {figures}{os.sep}   {n_figures} files")
     if table is not None:
@@ -271,7 +291,10 @@ def _demo_data(args: argparse.Namespace, say: "_Steps") -> tuple["AnnData", str 
         raise DataError(
             f"--groupby {groupby}: no such column; obs has {', '.join(map(str, adata.obs.columns)) or 'none'}"
         )
-    say(f"{adata.n_obs} cells x {adata.n_vars} genes" + (f", labels in obs[{groupby!r}]" if groupby else ", no labels"))
+    say(
+        f"{adata.n_obs} cells x {adata.n_vars} genes"
+        + (f", labels in obs[{groupby!r}]" if groupby else ", no labels")
+    )
     return adata, groupby
 
 
@@ -297,7 +320,9 @@ def _prepare(adata: "AnnData", say: "_Steps") -> "AnnData":
             subset=many,
         )
     elif adata.n_vars > N_TOP_GENES and kind == "non-negative":
-        say(f"X holds no counts and is taken as log-normalised; the {N_TOP_GENES} most variable genes are kept")
+        say(
+            f"X holds no counts and is taken as log-normalised; the {N_TOP_GENES} most variable genes are kept"
+        )
         sc.pp.highly_variable_genes(adata, n_top_genes=N_TOP_GENES)
         adata = adata[:, adata.var["highly_variable"].to_numpy()].copy()
     return adata
@@ -352,7 +377,11 @@ def _draw(
     drawings: dict[str, Callable[[], Any]] = {
         "umap": lambda: lc.pl.embedding(adata, [f"X_{name}_umap" for name in names], color, ncols=2),
         "tsne_kmeans": lambda: lc.pl.embedding(
-            adata, [f"X_{name}_tsne" for name in names], color, clusters="kmeans", n_clusters=adata.obs[color].nunique()
+            adata,
+            [f"X_{name}_tsne" for name in names],
+            color,
+            clusters="kmeans",
+            n_clusters=adata.obs[color].nunique(),
         ),
         "codes_vsc": draw_codes,
         "genes_vsc": lambda: lc.pl.heatmap(adata, color, genes=_programme_genes(adata), unit="expression"),

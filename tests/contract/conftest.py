@@ -1,8 +1,8 @@
 """The models that keep the contract, and the small cells they keep it on.
 
-A new model joins by one line in MODELS; the tests of this folder then hold for it. A test runs for every model if
-it asks for `Model` or `trained`; for those with a posterior if it asks for `variational`; and for every pair of a
-model and a method that looks at cells if it asks for `method`.
+A new model joins by one line in MODELS; the tests of this folder then hold for it. A test runs for every
+model if it asks for `Model` or `trained`; for those with a posterior if it asks for `variational`; and for
+every pair of a model and a method that looks at cells if it asks for `method`.
 """
 
 from types import SimpleNamespace

@@ -33,7 +33,9 @@ def edit(folder, change):
 
 
 def assert_same_model(loaded, model, cells):
-    np.testing.assert_array_equal(loaded.get_latent_representation(cells), model.get_latent_representation(cells))
+    np.testing.assert_array_equal(
+        loaded.get_latent_representation(cells), model.get_latent_representation(cells)
+    )
     np.testing.assert_array_equal(loaded.get_reconstruction(cells), model.get_reconstruction(cells))
 
 
@@ -124,7 +126,12 @@ def test_an_untrained_model_stays_untrained(make, Model, cells, tmp_path):
 
 def test_numbers_of_numpy_and_schedules_are_saved(make, Model, cells, tmp_path):
     """n_latent out of np.arange, sizes out of an array: a long training must not end in an error at save."""
-    arguments = {"n_latent": np.int64(3), "hidden": np.array([8]), "dropout": np.float32(0.25), "seed": np.int32(2)}
+    arguments = {
+        "n_latent": np.int64(3),
+        "hidden": np.array([8]),
+        "dropout": np.float32(0.25),
+        "seed": np.int32(2),
+    }
     if "beta" in Model.__init__.__code__.co_varnames:
         arguments["beta"] = Linear(0.0, 1.5, end=0.5)
     model = make.train(Model, cells, **arguments)
@@ -268,7 +275,9 @@ def test_a_failure_at_the_last_move_puts_the_old_model_back(
 
 def test_another_class_is_refused_by_name(folder, Model):
     other = lc.model.AE if Model is not lc.model.AE else lc.model.VAE
-    with pytest.raises(ModelFileError, match=rf"holds a {Model.__name__}, not a {other.__name__}; use .*load"):
+    with pytest.raises(
+        ModelFileError, match=rf"holds a {Model.__name__}, not a {other.__name__}; use .*load"
+    ):
         other.load(folder)
     edit(folder, lambda record: record.update({"class": "Oracle"}))
     with pytest.raises(ModelFileError, match="class 'Oracle'.*knows AE, VAE, VSC"):

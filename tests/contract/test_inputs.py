@@ -100,7 +100,9 @@ def test_layer_is_honoured_in_training_and_after(trained, make, Model, new_cells
 @pytest.mark.parametrize(("layer", "name"), [(None, "nb"), ("unit", "bernoulli"), ("log", "normal")])
 def test_likelihood_follows_from_the_matrix_unless_told(make, Model, cells, layer, name):
     assert make.build(Model, cells, keys={"layer": layer}).gene_likelihood == name
-    assert make.build(Model, cells, keys={"layer": layer}, gene_likelihood="normal").gene_likelihood == "normal"
+    assert (
+        make.build(Model, cells, keys={"layer": layer}, gene_likelihood="normal").gene_likelihood == "normal"
+    )
 
 
 # --- rows ---
@@ -160,7 +162,9 @@ def test_rows_that_are_not_there_are_refused(trained, new_cells, indices, messag
 
 def test_missing_genes_are_named(trained, new_cells):
     fewer = new_cells[:, 2:].copy()
-    with pytest.raises(DataError, match="2 of the model's 20 genes are not in adata.var_names: 'gene0', 'gene1'"):
+    with pytest.raises(
+        DataError, match="2 of the model's 20 genes are not in adata.var_names: 'gene0', 'gene1'"
+    ):
         trained.get_latent_representation(fewer)
 
 
@@ -194,7 +198,9 @@ LAYER = {"nb": None, "bernoulli": "unit", "normal": "log"}
     ("likelihood", "value", "message"), [(name, *case) for name, cases in BAD.items() for case in cases]
 )
 @pytest.mark.parametrize("to_format", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
-def test_values_that_the_likelihood_cannot_take_are_named(make, Model, cells, likelihood, value, message, to_format):
+def test_values_that_the_likelihood_cannot_take_are_named(
+    make, Model, cells, likelihood, value, message, to_format
+):
     """Both before training and in cells to be embedded, whatever the order of genes."""
     layer = LAYER[likelihood]
     good = cells.X if layer is None else cells.layers[layer]
@@ -225,7 +231,10 @@ def test_nan_is_named_also_where_the_likelihood_is_still_to_be_chosen(make, Mode
 
 
 def test_cells_without_counts_are_named(trained, make, Model, cells, new_cells):
-    for adata, use in ((cells, lambda a: make.build(Model, a)), (new_cells.copy(), trained.get_latent_representation)):
+    for adata, use in (
+        (cells, lambda a: make.build(Model, a)),
+        (new_cells.copy(), trained.get_latent_representation),
+    ):
         adata.X = adata.X.toarray()
         adata.X[[4, 9]] = 0
         with pytest.raises(DataError, match=r"2 cells without any counts: 'cell4', 'cell9'\. .*filter_cells"):
@@ -303,7 +312,9 @@ def test_missing_keys_are_named_at_set_up(Model, cells, keys, message):
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
 def test_size_factors_must_be_positive(Model, cells, value):
     cells.obs.loc["cell5", "size"] = value
-    with pytest.raises(DataError, match="'size'.*size_factor_key.*(cell 'cell5'|missing for 1 cells, e.g. 'cell5')"):
+    with pytest.raises(
+        DataError, match="'size'.*size_factor_key.*(cell 'cell5'|missing for 1 cells, e.g. 'cell5')"
+    ):
         Model.setup_anndata(cells, size_factor_key="size")
 
 
@@ -323,7 +334,9 @@ def test_missing_values_are_named(Model, cells, make, with_covariates, new_cells
 def test_unknown_categories_are_named_with_those_known(with_covariates, new_cells):
     stranger = new_cells.copy()
     stranger.obs["batch"] = stranger.obs["batch"].astype(str).replace("北京", "Bern")
-    with pytest.raises(DataError, match=r"obs\['batch'\] holds 'Bern', unknown .*batch_key.*'Zürich', '北京'"):
+    with pytest.raises(
+        DataError, match=r"obs\['batch'\] holds 'Bern', unknown .*batch_key.*'Zürich', '北京'"
+    ):
         with_covariates.get_latent_representation(stranger)
     stranger = new_cells.copy()
     stranger.obs["donor"] += 1
@@ -356,7 +369,9 @@ def test_two_models_live_on_one_anndata(make, Model, cells):
     assert np.isfinite(first.get_reconstruction()).all()
 
 
-@pytest.mark.parametrize("change", [lambda adata: adata.copy(), lambda adata: adata[:30]], ids=["copy", "view"])
+@pytest.mark.parametrize(
+    "change", [lambda adata: adata.copy(), lambda adata: adata[:30]], ids=["copy", "view"]
+)
 def test_a_model_is_built_on_the_very_object_that_was_set_up(Model, cells, change):
     Model.setup_anndata(cells)
     with pytest.raises(ValueError, match="copy"):
@@ -374,7 +389,9 @@ def test_cells_that_are_not_set_up_are_refused(Model, cells):
 
 # --- sizes ---
 
-few_cells = pytest.mark.filterwarnings("ignore:Category 0 .* has fewer than 3 cells:UserWarning")  # scvi-tools'
+few_cells = pytest.mark.filterwarnings(
+    "ignore:Category 0 .* has fewer than 3 cells:UserWarning"
+)  # scvi-tools'
 
 
 def test_no_cells_and_no_genes_are_refused(Model, cells, trained, new_cells):
@@ -421,7 +438,10 @@ def test_genes_that_are_zero_everywhere_work(make, Model, cells, layer):
     assert np.isfinite(model.get_latent_representation()).all()
     reconstruction = model.get_reconstruction()
     assert np.isfinite(reconstruction).all()
-    assert np.abs(reconstruction[:, 5:8]).mean() < 0.25 * np.abs(np.delete(reconstruction, slice(5, 8), 1)).mean()
+    assert (
+        np.abs(reconstruction[:, 5:8]).mean()
+        < 0.25 * np.abs(np.delete(reconstruction, slice(5, 8), 1)).mean()
+    )
     assert all(np.isfinite(frame.to_numpy()).all() for frame in model.history.values())
 
 

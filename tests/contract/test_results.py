@@ -21,7 +21,9 @@ def fingerprint(adata):
     record = {"obs": adata.obs.to_csv(), "var": adata.var.to_csv(), "uns": repr(adata.uns)}
     matrices = {"X": adata.X, **adata.layers, **adata.obsm, **adata.varm, **adata.obsp, **adata.varp}
     for name, values in matrices.items():
-        parts = (values.data, values.indices, values.indptr) if sparse.issparse(values) else (np.asarray(values),)
+        parts = (
+            (values.data, values.indices, values.indptr) if sparse.issparse(values) else (np.asarray(values),)
+        )
         record[f"matrix {name}"] = [(part.dtype.str, part.shape, part.tobytes()) for part in parts]
     return record
 
@@ -124,7 +126,9 @@ def test_reconstruction_error_is_the_likelihood_of_the_data_at_the_reconstructio
     mu = trained.get_reconstruction(new_cells)
     theta = trained.module.likelihood.theta().detach().numpy()
     by_hand = -stats.nbinom.logpmf(new_cells.X.toarray(), theta, theta / (theta + mu)).sum(1)
-    np.testing.assert_allclose(trained.get_reconstruction_error(new_cells, return_mean=False), by_hand, rtol=1e-4)
+    np.testing.assert_allclose(
+        trained.get_reconstruction_error(new_cells, return_mean=False), by_hand, rtol=1e-4
+    )
 
 
 def test_genes_asked_for_come_in_their_order(trained, new_cells):
@@ -213,7 +217,9 @@ def test_architecture_leads_from_the_genes_to_the_genes(make, Model, cells, argu
     assert parts == sorted(parts, key=["input", "encoder", "latent", "decoder", "output"].index)
     shared = [layer["size"] for layer in layers if layer["part"] == "encoder" and layer["branch"] is None]
     assert shared == list(arguments.get("hidden", (8,)))
-    heads = {layer["branch"] for layer in layers if layer["part"] == "encoder" and layer["branch"] is not None}
+    heads = {
+        layer["branch"] for layer in layers if layer["part"] == "encoder" and layer["branch"] is not None
+    }
     assert heads == (set(model.module.latent.names) if "head_sizes" in arguments else set())
     code = [layer for layer in layers if layer["part"] == "latent"][-1]
     assert (code["name"], code["size"]) == ("code", 3)
@@ -228,4 +234,6 @@ def test_description_names_the_model(trained, Model, capsys):
 
 def test_a_new_anndata_needs_no_set_up(trained, new_cells):
     bare = ad.AnnData(new_cells.X.copy(), var=new_cells.var.copy())
-    np.testing.assert_array_equal(trained.get_latent_representation(bare), trained.get_latent_representation(new_cells))
+    np.testing.assert_array_equal(
+        trained.get_latent_representation(bare), trained.get_latent_representation(new_cells)
+    )

@@ -45,10 +45,14 @@ def test_an_untrained_model_is_a_function_of_its_seed(make, Model, cells):
     first, second, other = (make.build(Model, cells.copy(), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert_same_weights(first, second)
-    assert any(not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(weights(first).values(), weights(other).values(), strict=True)
+    )
 
 
-def test_the_callers_random_state_and_warnings_are_left_alone(make, Model, cells, capfd, monkeypatch, tmp_path):
+def test_the_callers_random_state_and_warnings_are_left_alone(
+    make, Model, cells, capfd, monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     torch_state, numpy_state = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     filters = list(warnings.filters)
@@ -109,7 +113,9 @@ def test_training_lowers_the_loss(make, Model, cells):
 
 def test_learning_rate_follows_its_schedule_and_arguments_win(make, Model, cells):
     model = make.build(Model, cells)
-    model.train(5, lr=0.02, lr_schedule=lambda progress: 1 - progress / 2, batch_size=20, enable_progress_bar=False)
+    model.train(
+        5, lr=0.02, lr_schedule=lambda progress: 1 - progress / 2, batch_size=20, enable_progress_bar=False
+    )
     rates = model.history["lr"]["lr"]
     assert (np.diff(rates) < 0).all()
     assert rates.iloc[-1] == pytest.approx(0.01)
@@ -241,7 +247,9 @@ def break_off(monkeypatch, epoch, how):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_resumed_run_has_the_bits_of_an_unbroken_one(make, Model, cells, tmp_path, monkeypatch, early_stopping):
+def test_a_resumed_run_has_the_bits_of_an_unbroken_one(
+    make, Model, cells, tmp_path, monkeypatch, early_stopping
+):
     arguments = {"max_epochs": 6, "lr": 0.01, "early_stopping": early_stopping, "enable_progress_bar": False}
     whole = make.build(Model, cells.copy(), keys=make.KEYS)
     whole.train(**arguments)

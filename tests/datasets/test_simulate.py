@@ -66,7 +66,9 @@ def test_markers_on_the_first_genes_as_in_VAExprs():
     for g in (1, 2):
         cells, markers = slice(g * 100, (g + 1) * 100), slice(g * 100, (g + 1) * 100)
         base = adata.X[cells, :100].astype(float)
-        np.testing.assert_allclose(adata.X[cells, markers] - base, np.tile(shift[markers], (100, 1)), atol=1e-3)
+        np.testing.assert_allclose(
+            adata.X[cells, markers] - base, np.tile(shift[markers], (100, 1)), atol=1e-3
+        )
     assert shift[:300].mean() == pytest.approx(6, abs=2)
     assert shift[:300].std() == pytest.approx(10, abs=1.5)
 

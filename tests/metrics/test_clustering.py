@@ -124,7 +124,9 @@ def test_leiden_is_scanpys(blobs):
     adata = sc.AnnData(z.copy())
     sc.pp.neighbors(adata, n_neighbors=10, use_rep="X", random_state=2)
     for row, resolution in enumerate((0.3, 1.0)):
-        sc.tl.leiden(adata, resolution=resolution, random_state=2, flavor="igraph", n_iterations=2, directed=False)
+        sc.tl.leiden(
+            adata, resolution=resolution, random_state=2, flavor="igraph", n_iterations=2, directed=False
+        )
         expected = lc.metrics.clustering(labels, adata.obs["leiden"])
         assert table.loc[row, SCORES].to_dict() == pytest.approx(expected)
         assert table.loc[row, "resolution"] == resolution
@@ -154,8 +156,16 @@ def test_same_seed_same_scores_and_no_global_state(blobs):
 @pytest.mark.parametrize(
     ("protocol", "arguments", "message"),
     [
-        (lc.metrics.kmeans_tsne, {"perplexity": 120}, "perplexity=120 must be above 0 and below the 120 cells"),
-        (lc.metrics.kmeans_tsne, {"n_clusters": 0}, "n_clusters=0 must be at least 1 and at most the 120 cells"),
+        (
+            lc.metrics.kmeans_tsne,
+            {"perplexity": 120},
+            "perplexity=120 must be above 0 and below the 120 cells",
+        ),
+        (
+            lc.metrics.kmeans_tsne,
+            {"n_clusters": 0},
+            "n_clusters=0 must be at least 1 and at most the 120 cells",
+        ),
         (lc.metrics.leiden, {"n_neighbors": 1}, "n_neighbors=1 must be at least 2 and below the 120 cells"),
         (lc.metrics.leiden, {"resolutions": []}, "must be numbers above 0, at least one"),
         (lc.metrics.leiden, {"resolutions": [0]}, "must be numbers above 0"),

@@ -71,7 +71,8 @@ def test_a_constant_code_is_at_chance():
 def test_monotone_changes_of_a_dimension_do_not_matter(sparse_code):
     z, labels = sparse_code
     pd.testing.assert_frame_equal(
-        lc.metrics.dimension_scores(z, labels), lc.metrics.dimension_scores(np.exp(z) * [1, 2, 3, 4, 5, 6], labels)
+        lc.metrics.dimension_scores(z, labels),
+        lc.metrics.dimension_scores(np.exp(z) * [1, 2, 3, 4, 5, 6], labels),
     )
 
 

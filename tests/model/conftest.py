@@ -18,11 +18,17 @@ def linear_cells(n_cells: int = 300, n_genes: int = 12, n_factors: int = 2, seed
     return ad.AnnData(x.astype(np.float32), obsm={"factors": factors}, varm={"loadings": loadings.T})
 
 
-def programme_cells(n_cells: int = 400, n_genes: int = 40, n_programmes: int = 4, seed: int = 0) -> ad.AnnData:
+def programme_cells(
+    n_cells: int = 400, n_genes: int = 40, n_programmes: int = 4, seed: int = 0
+) -> ad.AnnData:
     """Cells that run some of four programmes (obsm["programmes"], mostly 0), each of ten genes, plus noise."""
     rng = np.random.default_rng(seed)
-    programmes = rng.gamma(4.0, 0.5, size=(n_cells, n_programmes)) * (rng.random((n_cells, n_programmes)) < 0.3)
-    loadings = np.kron(np.eye(n_programmes), np.ones(n_genes // n_programmes)) * rng.uniform(0.7, 1.3, n_genes)
+    programmes = rng.gamma(4.0, 0.5, size=(n_cells, n_programmes)) * (
+        rng.random((n_cells, n_programmes)) < 0.3
+    )
+    loadings = np.kron(np.eye(n_programmes), np.ones(n_genes // n_programmes)) * rng.uniform(
+        0.7, 1.3, n_genes
+    )
     x = programmes @ loadings + rng.normal(size=(n_cells, n_genes)) * 0.3
     return ad.AnnData(x.astype(np.float32), obsm={"programmes": programmes}, varm={"loadings": loadings.T})
 

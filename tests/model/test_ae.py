@@ -69,7 +69,9 @@ def test_preset_of_the_pbmc3k_document(make, Model):
 
 
 def test_code_activation_shapes_the_code(make):
-    model = make.fit(lc.model.AE, make.linear_cells(50), max_epochs=1, n_latent=4, hidden=(8,), code_activation="relu")
+    model = make.fit(
+        lc.model.AE, make.linear_cells(50), max_epochs=1, n_latent=4, hidden=(8,), code_activation="relu"
+    )
     codes = model.get_latent_representation()
     assert (codes >= 0).all()
     assert (codes == 0).any()

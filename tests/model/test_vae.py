@@ -99,7 +99,9 @@ def test_negative_elbo_bounds_the_likelihood_of_counts_by_importance_sampling(ma
         px = module.generative(code.z, module.read(batch)[1], module.read(batch)[2])["px"]
         log_weight = px.log_prob(batch["X"]).sum(-1).double().numpy()
     z, q = code.z.double().numpy(), code.qz
-    log_weight += (norm.logpdf(z) - norm.logpdf(z, q.mean.double().numpy(), q.stddev.double().numpy())).sum(-1)
+    log_weight += (norm.logpdf(z) - norm.logpdf(z, q.mean.double().numpy(), q.stddev.double().numpy())).sum(
+        -1
+    )
     log_likelihood = logsumexp(log_weight, axis=0) - np.log(n)
     assert (elbo > -log_likelihood - 0.3).all()
     assert elbo.mean() > -log_likelihood.mean()
@@ -109,7 +111,9 @@ def test_negative_elbo_bounds_the_likelihood_of_counts_by_importance_sampling(ma
 def test_a_larger_beta_keeps_less_of_the_cell(make):
     kl, error = [], []
     for beta in (0.1, 1.0, 10.0):
-        model = make.fit(lc.model.VAE, make.linear_cells(), max_epochs=25, lr=0.02, n_latent=2, hidden=(8,), beta=beta)
+        model = make.fit(
+            lc.model.VAE, make.linear_cells(), max_epochs=25, lr=0.02, n_latent=2, hidden=(8,), beta=beta
+        )
         kl.append(model.history["kl_local_train"]["kl_local_train"].iloc[-1])
         error.append(model.get_reconstruction_error())
         assert model.history["beta"]["beta"].iloc[-1] == beta

@@ -152,6 +152,11 @@ def test_choices_that_there_are_not_are_refused(make, arguments, message):
 
 def test_temperature_is_recorded_and_reaches_its_end(make):
     model = make.fit(
-        lc.model.VSC, make.linear_cells(40), max_epochs=3, n_latent=2, gate="sigmoid", temperature=Linear(50, 200)
+        lc.model.VSC,
+        make.linear_cells(40),
+        max_epochs=3,
+        n_latent=2,
+        gate="sigmoid",
+        temperature=Linear(50, 200),
     )
     assert model.history["temperature"]["temperature"].iloc[-1] == 200

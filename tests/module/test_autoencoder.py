@@ -19,7 +19,9 @@ N_CELLS, N_GENES, N_LATENT = 9, 6, 3
 LATENTS = {
     "deterministic": Deterministic,
     "gaussian": Gaussian,
-    "spike and slab": lambda n_in, n_latent: SpikeAndSlabLatent(n_in, n_latent, alpha=0.3, transform="softplus"),
+    "spike and slab": lambda n_in, n_latent: SpikeAndSlabLatent(
+        n_in, n_latent, alpha=0.3, transform="softplus"
+    ),
 }
 DECODERS = {
     "mlp": lambda *sizes: MLPDecoder(*sizes, sizes=(5,)),
@@ -28,7 +30,14 @@ DECODERS = {
 COVARIATES = Covariates(n_batch=2, n_cats_per_cov=[3, 2], n_continuous_cov=1)
 
 
-def build(latent="gaussian", likelihood="normal", decoder="mlp", weights=(), encode_covariates=False, temperature=None):
+def build(
+    latent="gaussian",
+    likelihood="normal",
+    decoder="mlp",
+    weights=(),
+    encode_covariates=False,
+    temperature=None,
+):
     torch.manual_seed(1)
     likelihood = LIKELIHOODS[likelihood](N_GENES)
     n_in = N_GENES + (COVARIATES.n_columns if encode_covariates else 0)
@@ -154,13 +163,17 @@ def test_kl_per_cell_is_exact():
     torch.testing.assert_close(module.kl(code), kl_divergence(code.qz, Normal(0.0, 1.0)).sum(1))
     module = build("spike and slab")
     code = module.encode(batch)
-    torch.testing.assert_close(module.kl(code), kl_divergence(code.qz, module.latent.prior.distribution()).sum(1))
+    torch.testing.assert_close(
+        module.kl(code), kl_divergence(code.qz, module.latent.prior.distribution()).sum(1)
+    )
     module = build("deterministic")
     assert module.kl(module.encode(batch)).tolist() == [0.0] * N_CELLS
 
 
 def test_schedule_values_are_named_after_their_terms():
-    module = build("spike and slab", weights={"kl_slab": Linear(0, 1), "kl_usage": 5.0}, temperature=Linear(1.0, 0.5))
+    module = build(
+        "spike and slab", weights={"kl_slab": Linear(0, 1), "kl_usage": 5.0}, temperature=Linear(1.0, 0.5)
+    )
     expected = {"beta_slab": 0.5, "beta_information": 1.0, "beta_usage": 5.0, "temperature": 0.75}
     assert module.schedule_values(0.5) == expected
     assert build("gaussian", weights={"kl": 3.0}).schedule_values(0.2) == {"beta": 3.0}
@@ -172,7 +185,9 @@ def test_gate_in_training_follows_the_temperature_schedule(monkeypatch):
     module = build("spike and slab", temperature=Linear(50.0, 0.01)).train()
     drawn = []
     draw = module.latent._draw_gate
-    monkeypatch.setattr(module.latent, "_draw_gate", lambda logits, t: drawn.append(draw(logits, t)) or drawn[-1])
+    monkeypatch.setattr(
+        module.latent, "_draw_gate", lambda logits, t: drawn.append(draw(logits, t)) or drawn[-1]
+    )
     module.terms(make_batch(), progress=0.0)
     module.terms(make_batch(), progress=1.0)
     hot, cold = drawn
@@ -198,7 +213,9 @@ def test_library_is_the_cells_total_or_the_size_factor():
 def test_covariates_enter_the_decoder_always_and_the_encoder_if_asked(decoder):
     batch = make_batch()
     for key in (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.CAT_COVS_KEY, REGISTRY_KEYS.CONT_COVS_KEY):
-        other = dict(batch) | {key: 1 - batch[key] if key != REGISTRY_KEYS.CAT_COVS_KEY else batch[key].flip(0)}
+        other = dict(batch) | {
+            key: 1 - batch[key] if key != REGISTRY_KEYS.CAT_COVS_KEY else batch[key].flip(0)
+        }
         for encode_covariates in (False, True):
             module = build("deterministic", decoder=decoder, encode_covariates=encode_covariates)
             if decoder == "linear":

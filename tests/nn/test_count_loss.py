@@ -87,7 +87,9 @@ def test_value_is_scipys(rng):
 def test_large_theta_is_poisson(rng):
     mu = rng.lognormal(1, 1, size=(5, 6))
     x = rng.poisson(mu)
-    ours = negative_binomial_nll(torch.tensor(x).double(), torch.tensor(mu).log(), torch.full((6,), 18.0).double())
+    ours = negative_binomial_nll(
+        torch.tensor(x).double(), torch.tensor(mu).log(), torch.full((6,), 18.0).double()
+    )
     np.testing.assert_allclose(ours.numpy(), -poisson.logpmf(x, mu).sum(1), rtol=1e-5)
 
 
@@ -117,5 +119,7 @@ def test_probabilities_sum_to_one():
 def test_the_data_are_not_changed(rng):
     x = torch.tensor(rng.poisson(1.0, size=(3, 4))).float()
     before = x.clone()
-    negative_binomial_nll(x, torch.zeros(3, 4, requires_grad=True), torch.zeros(4, requires_grad=True)).sum().backward()
+    negative_binomial_nll(
+        x, torch.zeros(3, 4, requires_grad=True), torch.zeros(4, requires_grad=True)
+    ).sum().backward()
     torch.testing.assert_close(x, before, rtol=0, atol=0)

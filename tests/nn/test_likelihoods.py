@@ -39,14 +39,18 @@ def make(name):
 
 
 def test_every_likelihood_is_called_by_its_name():
-    assert {name: kind.name for name, kind in LIKELIHOODS.items()} == {n: n for n in ("normal", "bernoulli", "nb")}
+    assert {name: kind.name for name, kind in LIKELIHOODS.items()} == {
+        n: n for n in ("normal", "bernoulli", "nb")
+    }
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_loss_is_minus_the_log_probability_of_its_distribution(name, raw, library):
     likelihood, x = make(name), data(name)
     expected = -likelihood.distribution(raw, library).log_prob(x).sum(-1)
-    torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -85,7 +89,9 @@ def test_baseline_leaves_room_above_it():
     mean = torch.tensor([0.2, 0.5, 0.9])
     std, none = torch.ones(3), torch.zeros(0)
     normal, bernoulli, nb = Gaussian(3), Bernoulli(3), NegativeBinomial(3)
-    torch.testing.assert_close(normal.mean({"mean": normal.baseline(normal.start(mean, std))}, none), mean / 2)
+    torch.testing.assert_close(
+        normal.mean({"mean": normal.baseline(normal.start(mean, std))}, none), mean / 2
+    )
     started = bernoulli.mean({"mean": bernoulli.baseline(bernoulli.start(mean, std))}, none)
     torch.testing.assert_close(started / (1 - started), mean / (1 - mean) / 2)
     shares = nb.mean({"mean": nb.baseline(nb.start(mean, std))}, torch.ones(1))
@@ -97,7 +103,9 @@ def test_gaussian_is_scipys_and_starts_at_the_datas_scale(raw, library):
     likelihood = make("normal")
     scale = likelihood.scale().detach().numpy()
     expected = -stats.norm.logpdf(x, raw["mean"], scale).sum(1)
-    np.testing.assert_allclose(likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6
+    )
     likelihood = Gaussian(3, min_scale=0.1)
     likelihood.start(torch.zeros(3), torch.tensor([2.0, 0.5, 0.0]))
     torch.testing.assert_close(likelihood.scale(), torch.tensor([2.0, 0.5, 0.1]))
@@ -111,7 +119,9 @@ def test_gaussian_of_scale_root_half_is_the_sum_of_squared_errors(raw, library):
     likelihood = Gaussian(N_GENES, scale=0.5**0.5)
     loss = likelihood.negative_log_likelihood(x, raw, library)
     squares = (x - raw["mean"]).square().sum(1)
-    torch.testing.assert_close(loss - squares, torch.full_like(loss, N_GENES / 2 * np.log(np.pi)), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        loss - squares, torch.full_like(loss, N_GENES / 2 * np.log(np.pi)), rtol=1e-5, atol=0
+    )
     assert not list(likelihood.parameters())
     assert not likelihood.state_dict()
 
@@ -141,7 +151,9 @@ def test_negative_binomial_is_scipys_with_the_means_of_a_softmax(raw, library):
     mu = (library * torch.softmax(raw["mean"], 1)).numpy()
     theta = np.exp(np.linspace(-1, 1.5, N_GENES))
     expected = -stats.nbinom.logpmf(x, theta, theta / (theta + mu)).sum(1)
-    np.testing.assert_allclose(likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        likelihood.negative_log_likelihood(x, raw, library).detach(), expected, rtol=1e-6
+    )
     np.testing.assert_allclose(likelihood.mean(raw, library), mu)
     torch.testing.assert_close(likelihood.mean(raw, library).sum(1, keepdim=True), library)
     d = likelihood.distribution(raw, library)
@@ -154,7 +166,9 @@ def test_negative_binomial_is_scvi_tools(raw, library):
     x, likelihood = data("nb"), make("nb")
     theirs = Theirs(mu=likelihood.mean(raw, library), theta=likelihood.theta(), validate_args=False)
     expected = -theirs.log_prob(x).sum(1)
-    torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        likelihood.negative_log_likelihood(x, raw, library), expected, rtol=1e-6, atol=0
+    )
 
 
 def test_log_link_models_each_gene_on_its_own(raw, library):
@@ -176,7 +190,9 @@ def test_negative_binomial_loss_has_the_gradients_of_autograd(raw, library):
     output = raw["mean"].requires_grad_()
     wanted = (output, likelihood.log_theta)
     ours = torch.autograd.grad(likelihood.negative_log_likelihood(x, {"mean": output}, library).sum(), wanted)
-    theirs = torch.autograd.grad(-likelihood.distribution({"mean": output}, library).log_prob(x).sum(), wanted)
+    theirs = torch.autograd.grad(
+        -likelihood.distribution({"mean": output}, library).log_prob(x).sum(), wanted
+    )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
@@ -186,7 +202,9 @@ def test_negative_binomial_dispersion_stays_in_bounds():
     with torch.no_grad():
         likelihood.log_theta.copy_(torch.tensor([-1e3, 1e3]))
     torch.testing.assert_close(likelihood.theta().log(), torch.tensor([-10.0, 10.0]))
-    loss = likelihood.negative_log_likelihood(torch.ones(1, 2), {"mean": torch.zeros(1, 2)}, torch.tensor([[2.0]]))
+    loss = likelihood.negative_log_likelihood(
+        torch.ones(1, 2), {"mean": torch.zeros(1, 2)}, torch.tensor([[2.0]])
+    )
     assert torch.isfinite(loss).all()
 
 

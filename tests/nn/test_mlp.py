@@ -20,7 +20,11 @@ def test_shapes(sizes, norm):
     mlp = MLP(6, sizes, norm=norm, dropout=0.1)
     assert mlp.n_out == (sizes[-1] if sizes else 6)
     assert mlp(torch.randn(7, 6)).shape == (7, mlp.n_out)
-    assert tuple(layer.out_features for layer in mlp.layers if isinstance(layer, nn.Linear)) == sizes == mlp.sizes
+    assert (
+        tuple(layer.out_features for layer in mlp.layers if isinstance(layer, nn.Linear))
+        == sizes
+        == mlp.sizes
+    )
 
 
 def test_no_layers_are_the_identity():
@@ -83,7 +87,9 @@ def test_decoders_give_every_output_of_every_draw_and_start_at_the_bias(kind):
     torch.testing.assert_close(draws, out["mean"].expand(2, 5, 9))
 
 
-weights = st.lists(st.floats(-30, 30), min_size=8, max_size=8).map(lambda w: torch.tensor(w).reshape(4, 2).double())
+weights = st.lists(st.floats(-30, 30), min_size=8, max_size=8).map(
+    lambda w: torch.tensor(w).reshape(4, 2).double()
+)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -23,7 +23,11 @@ def test_loss_is_the_weighted_sum_averaged_over_cells():
 
 def test_weights_follow_their_schedules_and_are_1_where_none_is_given():
     objective = BetaELBO({"kl_slab": 2, "kl_usage": Linear(0.0, 4.0)})
-    assert objective.weights_at(["kl_slab", "kl_usage", "kl"], 0.5) == {"kl_slab": 2.0, "kl_usage": 2.0, "kl": 1.0}
+    assert objective.weights_at(["kl_slab", "kl_usage", "kl"], 0.5) == {
+        "kl_slab": 2.0,
+        "kl_usage": 2.0,
+        "kl": 1.0,
+    }
     assert objective.weights_at([], 0.5) == {}
 
 

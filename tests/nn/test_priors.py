@@ -24,7 +24,8 @@ def spike_and_slab(loc, scale, gamma):
     return SpikeAndSlab(tensor(*loc), tensor(*scale), torch.logit(tensor(*gamma)))
 
 
-# one column per setting: gamma small, middle, large; slabs near and far, narrow and wide; a prior that is not N(0, 1)
+# one column per setting: gamma small, middle, large; slabs near and far, narrow and wide; a prior that is not
+# N(0, 1)
 Q = {"loc": (0.5, -2.0, 1.0, 3.0, 0.2, -1.0), "scale": (0.3, 1.5, 0.8, 0.1, 1.0, 0.4)}
 Q["gamma"] = (0.9, 0.5, 0.05, 0.99, 0.02, 0.3)
 P = {"loc": (0.0, 0.0, 0.0, 0.0, 0.0, 1.5), "scale": (1.0, 1.0, 1.0, 1.0, 1.0, 2.0)}
@@ -78,7 +79,9 @@ def test_spike_kl_has_the_gradient_of_its_formula(logits, alpha):
     x = tensor(logits).requires_grad_()
     (gradient,) = torch.autograd.grad(kl_spike(x, torch.logit(tensor(alpha))).sum(), x)
     gamma = expit(logits)
-    assert gradient.item() == pytest.approx(gamma * expit(-logits) * (logits - logit(alpha)), rel=1e-5, abs=1e-12)
+    assert gradient.item() == pytest.approx(
+        gamma * expit(-logits) * (logits - logit(alpha)), rel=1e-5, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -107,7 +110,9 @@ def test_slab_kl_is_torchs():
 def test_density_and_point_mass_sum_to_one(loc, scale, gamma):
     d = spike_and_slab([loc], [scale], [gamma])
     grid = torch.linspace(-25, 25, 20_000, dtype=torch.float64)  # even: 0 is not on it
-    assert torch.trapezoid(d.log_prob(grid[:, None]).exp()[:, 0], grid).item() == pytest.approx(gamma, rel=1e-6)
+    assert torch.trapezoid(d.log_prob(grid[:, None]).exp()[:, 0], grid).item() == pytest.approx(
+        gamma, rel=1e-6
+    )
     assert d.log_prob(tensor(0)).exp().item() == pytest.approx(1 - gamma)
 
 
@@ -142,7 +147,9 @@ def test_priors_are_what_they_say():
     torch.testing.assert_close(prior.loc, torch.zeros(3))
     torch.testing.assert_close(prior.scale, torch.ones(3))
     normal = StandardNormal(2).distribution()
-    torch.testing.assert_close(normal.log_prob(torch.tensor([0.0, 1.0])), Normal(0.0, 1.0).log_prob(torch.arange(2.0)))
+    torch.testing.assert_close(
+        normal.log_prob(torch.tensor([0.0, 1.0])), Normal(0.0, 1.0).log_prob(torch.arange(2.0))
+    )
     assert not SpikeAndSlabPrior(3, 0.2).state_dict()  # nothing to save: alpha is an argument of the model
 
 

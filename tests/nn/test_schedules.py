@@ -11,7 +11,9 @@ from latentcell.nn.schedules import Constant, Cosine, Linear, ScheduleJSON, as_s
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 values = st.floats(-1e3, 1e3)
-spans = st.tuples(st.integers(0, 100), st.integers(0, 100)).filter(lambda span: span[0] != span[1]).map(sorted)
+spans = (
+    st.tuples(st.integers(0, 100), st.integers(0, 100)).filter(lambda span: span[0] != span[1]).map(sorted)
+)
 
 
 @st.composite

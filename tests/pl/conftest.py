@@ -41,7 +41,9 @@ def cells() -> AnnData:
         rng.poisson(1.0 + 4 * (np.arange(8) % 3 == group[:, None])).astype(np.float32),
         obs=pd.DataFrame(
             {
-                "cell_type": pd.Categorical(np.array(["T cell", "B cell", "NK"])[group], ["T cell", "B cell", "NK"]),
+                "cell_type": pd.Categorical(
+                    np.array(["T cell", "B cell", "NK"])[group], ["T cell", "B cell", "NK"]
+                ),
                 "depth": np.arange(60.0),
             },
             index=[f"cell{i}" for i in range(60)],
@@ -79,7 +81,10 @@ def overlaps():
         outside = [
             text.get_text()
             for text, box in zip(texts, boxes, strict=True)
-            if box.x0 < frame.x0 - 1 or box.y0 < frame.y0 - 1 or box.x1 > frame.x1 + 1 or box.y1 > frame.y1 + 1
+            if box.x0 < frame.x0 - 1
+            or box.y0 < frame.y0 - 1
+            or box.x1 > frame.x1 + 1
+            or box.y1 > frame.y1 + 1
         ]
         return pairs, outside
 

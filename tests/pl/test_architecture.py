@@ -46,7 +46,11 @@ def test_a_box_for_each_layer_in_rows():
 def test_arrows_stay_in_their_branch():
     # 1 into the encoder, 3 apart, 3 within branches, 3 together, decoder, output
     assert len(arrows(lc.pl.architecture(VSC))) == 1 + 3 + 3 + 3 + 1 + 1
-    heads = [layer("latent", "z", 2), layer("output", "mean", 5, branch="mean"), layer("output", "size", 5, branch="r")]
+    heads = [
+        layer("latent", "z", 2),
+        layer("output", "mean", 5, branch="mean"),
+        layer("output", "size", 5, branch="r"),
+    ]
     assert len(arrows(lc.pl.architecture(heads))) == 2
     ends = [
         layer("latent", "a", 2, branch="a"),
@@ -78,7 +82,10 @@ def test_text_fits_its_box(size):
     for text in inside:
         extent = text.get_window_extent()
         assert any(
-            frame.x0 <= extent.x0 and extent.x1 <= frame.x1 and frame.y0 <= extent.y0 and extent.y1 <= frame.y1
+            frame.x0 <= extent.x0
+            and extent.x1 <= frame.x1
+            and frame.y0 <= extent.y0
+            and extent.y1 <= frame.y1
             for frame in frames
         ), text.get_text()
     for i, frame in enumerate(frames):
@@ -87,7 +94,12 @@ def test_text_fits_its_box(size):
 
 def test_texts_say_name_size_and_detail():
     texts = [text.get_text().replace("\n", " ") for text in lc.pl.architecture(VSC).texts]
-    for expected in ("genes · 13,714", "log1p", "inclusion probability · 6", "negative binomial: mean, dispersion"):
+    for expected in (
+        "genes · 13,714",
+        "log1p",
+        "inclusion probability · 6",
+        "negative binomial: mean, dispersion",
+    ):
         assert expected in texts
     assert texts[-3:] == ["encoder", "latent", "decoder"]
 

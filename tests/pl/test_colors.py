@@ -14,7 +14,9 @@ from latentcell.pl._colors import default_colors, label_colors, obs_labels, othe
 @pytest.mark.parametrize("n", [1, 10, 11, 20, 21, 28, 29, 102])
 def test_default_colours_are_those_that_scanpy_writes(n):
     adata = AnnData(
-        np.zeros((n, 1)), obs={"g": pd.Categorical([f"{i:03}" for i in range(n)])}, obsm={"X_umap": np.zeros((n, 2))}
+        np.zeros((n, 1)),
+        obs={"g": pd.Categorical([f"{i:03}" for i in range(n)])},
+        obsm={"X_umap": np.zeros((n, 2))},
     )
     sc.pl.embedding(adata, "umap", color="g", show=False, legend_loc=None)
     assert default_colors(n) == [to_hex(color) for color in adata.uns["g_colors"]]

@@ -39,7 +39,11 @@ def legend_texts(figure):
 
 
 def snapshot(adata):
-    return {k: str(v) for k, v in adata.uns.items()}, adata.obs.copy(), {k: v.copy() for k, v in adata.obsm.items()}
+    return (
+        {k: str(v) for k, v in adata.uns.items()},
+        adata.obs.copy(),
+        {k: v.copy() for k, v in adata.obsm.items()},
+    )
 
 
 def test_points_and_colours_of_uns(cells):
@@ -86,7 +90,9 @@ def test_missing_labels_are_light_grey_below_the_others(cells):
     assert legend_texts(ax.figure)[1] == ["T cell", "B cell", "NA"]
 
 
-@pytest.mark.parametrize("values", [np.arange(60) % 2 == 0, np.where(np.arange(60) % 2 == 0, "a", "b").astype(object)])
+@pytest.mark.parametrize(
+    "values", [np.arange(60) % 2 == 0, np.where(np.arange(60) % 2 == 0, "a", "b").astype(object)]
+)
 def test_booleans_and_text_are_labels(cells, values):
     cells.obs["flag"] = values
     ax = lc.pl.embedding(cells, "umap", "flag")
@@ -141,8 +147,12 @@ def test_kmeans_beside_labels_with_centroids_in_matching_colours(cells):
     for number, label in enumerate(["T cell", "B cell", "NK"]):
         inside = (cells.obs["cell_type"] == label).to_numpy()
         assert right.texts[number].get_text() == str(number)
-        np.testing.assert_allclose(right.texts[number].get_position(), cells.obsm["X_umap"][inside].mean(axis=0))
-        np.testing.assert_allclose(right3.texts[number].get_position_3d(), cells.obsm["vsc_tsne"][inside].mean(axis=0))
+        np.testing.assert_allclose(
+            right.texts[number].get_position(), cells.obsm["X_umap"][inside].mean(axis=0)
+        )
+        np.testing.assert_allclose(
+            right3.texts[number].get_position_3d(), cells.obsm["vsc_tsne"][inside].mean(axis=0)
+        )
     assert list(left.texts) == []
     assert legend_texts(figure) == ("cell_type", ["T cell", "B cell", "NK"])
     assert "kmeans" not in cells.obs
@@ -158,7 +168,9 @@ def test_clusters_that_dominate_no_label_have_other_colours(cells):
 
 def test_kmeans_is_seeded_and_works_without_labels(cells):
     def draw(seed):
-        return points(lc.pl.embedding(cells, "vsc", clusters="kmeans", n_clusters=4, seed=seed).axes[1])[1].tolist()
+        return points(lc.pl.embedding(cells, "vsc", clusters="kmeans", n_clusters=4, seed=seed).axes[1])[
+            1
+        ].tolist()
 
     assert draw(0) == draw(0)
     assert len(set(draw(0))) == 4

@@ -72,7 +72,10 @@ def test_default_genes_are_the_highly_variable_ordered_by_group(cells):
 
 @pytest.mark.parametrize(
     ("column", "ranks"),
-    [("dispersions_norm", [1, 9, np.nan, 7, 0, 0, 0, 8]), ("highly_variable_rank", [9, 0, 8, 2, 7, 6, np.nan, 1])],
+    [
+        ("dispersions_norm", [1, 9, np.nan, 7, 0, 0, 0, 8]),
+        ("highly_variable_rank", [9, 0, 8, 2, 7, 6, np.nan, 1]),
+    ],
 )
 def test_at_most_max_genes_the_most_variable(cells, column, ranks):
     cells.var[column] = ranks
@@ -141,7 +144,9 @@ def test_all_kinds_of_storage_draw_the_same(cells, form, tmp_path):
 def test_sparse_data_are_never_made_dense():
     n_cells, n_genes = 20_000, 20_000
     adata = AnnData(
-        sparse.random(n_cells, n_genes, density=1e-5, format="csr", dtype=np.float32, rng=np.random.default_rng(0)),
+        sparse.random(
+            n_cells, n_genes, density=1e-5, format="csr", dtype=np.float32, rng=np.random.default_rng(0)
+        ),
         obs=pd.DataFrame({"g": pd.Categorical(np.arange(n_cells) % 3)}, index=np.arange(n_cells).astype(str)),
     )
     tracemalloc.start()

@@ -54,7 +54,9 @@ def test_train_and_validation_keep_their_colours_and_are_named_once(curves):
         assert colors.get("train", to_hex("C0")) == to_hex("C0")
         assert colors.get("validation", to_hex("C1")) == to_hex("C1")
     legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
-    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [["train", "validation"]]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends] == [
+        ["train", "validation"]
+    ]
 
 
 def test_accepts_a_model_and_returns_axes_for_one_panel(curves):
@@ -105,12 +107,18 @@ def test_steps_and_epochs_are_different_panels():
         "train_loss_epoch": frame([2.0]),
     }
     figure = lc.pl.history(history)
-    assert [(ax.get_title(), ax.get_xlabel()) for ax in figure.axes] == [("loss", "epoch"), ("loss per step", "step")]
+    assert [(ax.get_title(), ax.get_xlabel()) for ax in figure.axes] == [
+        ("loss", "epoch"),
+        ("loss per step", "step"),
+    ]
     assert figure.axes[0].lines[0].get_marker() == "o"
 
 
 def test_missing_epochs_are_bridged_and_series_and_objects_are_numbers():
-    history = {"elbo_train": pd.Series([3, np.nan, 1], dtype=object), "elbo_validation": frame([np.nan, 2, np.nan])}
+    history = {
+        "elbo_train": pd.Series([3, np.nan, 1], dtype=object),
+        "elbo_validation": frame([np.nan, 2, np.nan]),
+    }
     ax = lc.pl.history(history)
     train, validation = ax.lines
     assert train.get_xdata().tolist() == [0, 2]

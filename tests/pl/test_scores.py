@@ -50,7 +50,8 @@ def test_colours_are_scaled_by_column_and_direction(tidy):
 
 def test_best_of_each_column_is_bold_and_ties_too():
     wide = pd.DataFrame(
-        {"NMI": [0.8, 0.80001, 0.5], "ARI": [0.1, 0.2, 0.3], "alone": [np.nan, 1.0, np.nan]}, index=["a", "b", "c"]
+        {"NMI": [0.8, 0.80001, 0.5], "ARI": [0.1, 0.2, 0.3], "alone": [np.nan, 1.0, np.nan]},
+        index=["a", "b", "c"],
     )
     ax = lc.pl.scores(wide)
     bold = {place for place, text in cells(ax).items() if text.get_fontweight() == "bold"}
@@ -72,7 +73,9 @@ def test_text_contrasts_with_its_cell(tidy):
 
 
 def test_wide_tables_keep_bookkeeping_out_and_average_seeds():
-    wide = pd.DataFrame({"model": ["a", "a", "b"], "seed": [0, 1, 0], "n_dims": [6, 6, 6], "NMI": [0.4, 0.6, 0.3]})
+    wide = pd.DataFrame(
+        {"model": ["a", "a", "b"], "seed": [0, 1, 0], "n_dims": [6, 6, 6], "NMI": [0.4, 0.6, 0.3]}
+    )
     ax = lc.pl.scores(wide)
     assert labels(ax) == (["a", "b"], ["NMI"])
     assert [text.get_text() for text in ax.texts] == ["0.500\n± 0.141", "0.300"]
@@ -118,7 +121,9 @@ def test_given_axes_are_used_and_the_colour_bar_explains(tidy):
 def test_texts_fit_their_cells(overlaps):
     rng = np.random.default_rng(0)
     metrics = ["NMI", "ARI", "homogeneity", "completeness", "average precision", "batch mixing (iLISI)"]
-    rows = [(m, k, s, rng.random()) for m in ["PCA-10", "a rather long name"] for k in metrics for s in range(3)]
+    rows = [
+        (m, k, s, rng.random()) for m in ["PCA-10", "a rather long name"] for k in metrics for s in range(3)
+    ]
     ax = lc.pl.scores(pd.DataFrame(rows, columns=["model", "metric", "seed", "value"]))
     texts = [*ax.texts, *ax.get_xticklabels(), *ax.get_yticklabels()]
     assert overlaps(ax.figure, texts) == ([], [])
@@ -149,4 +154,7 @@ def test_the_table_is_not_changed(tidy):
 
 
 def test_models_may_be_the_index_of_a_tidy_table(tidy):
-    assert labels(lc.pl.scores(tidy.set_index("embedding"), index="embedding")) == (["PCA", "VSC"], ["NMI", "MMD"])
+    assert labels(lc.pl.scores(tidy.set_index("embedding"), index="embedding")) == (
+        ["PCA", "VSC"],
+        ["NMI", "MMD"],
+    )

@@ -21,7 +21,9 @@ def test_counts_pass_in_X_and_in_a_layer(adata):
 
 def test_message_names_the_layer_the_cell_and_the_gene(adata):
     adata.layers["lognorm"] = np.log1p(adata.X)
-    with pytest.raises(DataError, match=r"layers\['lognorm'\] holds fractional values.*cell '0', gene '0': 0.693147"):
+    with pytest.raises(
+        DataError, match=r"layers\['lognorm'\] holds fractional values.*cell '0', gene '0': 0.693147"
+    ):
         lc.pp.check_counts(adata, layer="lognorm")
 
 

@@ -45,7 +45,9 @@ def test_closed_forms_far_below_the_smallest_float():
     # df = 4: P(X > x) = exp(-x / 2) (1 + x / 2); P(X < x) = x^2 / 8 for small x; P(F > x) = 3 y^2 - 2 y^3
     quantile = upper(log_p, 4)
     np.testing.assert_allclose(np.log1p(quantile / 2) - quantile / 2, log_p, rtol=1e-12)
-    np.testing.assert_allclose(lower(np.array([-600.0, -700.0]), 4), np.sqrt(8 * np.exp([-600.0, -700.0])), rtol=1e-12)
+    np.testing.assert_allclose(
+        lower(np.array([-600.0, -700.0]), 4), np.sqrt(8 * np.exp([-600.0, -700.0])), rtol=1e-12
+    )
     x = np.array([1e120, 1e150])
     np.testing.assert_allclose(log_f_sf(x, 4), np.log(3) - 2 * np.log1p(x), rtol=1e-12)
 

@@ -61,10 +61,16 @@ def test_filters_by_their_definition(raw):
     X = X[:, genes]
     mt = np.array([name.startswith("MT-") for name in raw.var_names[genes]])
     n_genes, pct = (X > 0).sum(axis=1), 100 * X[:, mt].sum(axis=1) / X.sum(axis=1)
-    low, high, top = int(np.quantile(n_genes, 0.2)), int(np.quantile(n_genes, 0.9)), float(np.quantile(pct, 0.8))
+    low, high, top = (
+        int(np.quantile(n_genes, 0.2)),
+        int(np.quantile(n_genes, 0.9)),
+        float(np.quantile(pct, 0.8)),
+    )
     cells = (n_genes >= low) & (n_genes < high) & (pct < top)
 
-    result = lc.pp.seurat(raw, min_cells=30, min_genes=low, max_genes=high, max_pct_mt=top, n_top_genes=None, copy=True)
+    result = lc.pp.seurat(
+        raw, min_cells=30, min_genes=low, max_genes=high, max_pct_mt=top, n_top_genes=None, copy=True
+    )
     assert list(result.obs_names) == list(raw.obs_names[cells])
     assert list(result.var_names) == list(raw.var_names[genes])
     np.testing.assert_array_equal(result.layers["counts"].toarray(), X[cells])
@@ -86,7 +92,9 @@ def test_quality_measures_are_scanpys(raw):
 def test_X_is_log1p_of_counts_per_target(raw):
     result = lc.pp.seurat(raw, **LOOSE, target_sum=500, copy=True)
     counts = result.layers["counts"].toarray()
-    np.testing.assert_allclose(result.X.toarray(), np.log1p(500 * counts / counts.sum(1, keepdims=True)), rtol=1e-5)
+    np.testing.assert_allclose(
+        result.X.toarray(), np.log1p(500 * counts / counts.sum(1, keepdims=True)), rtol=1e-5
+    )
     assert sparse.issparse(result.X)
     assert sparse.issparse(result.layers["counts"])
     assert result.X.dtype == np.float32
@@ -122,7 +130,9 @@ def test_subset_keeps_the_variable_genes_as_normalised_over_all(raw):
     np.testing.assert_array_equal(part.X.toarray(), whole[:, whole.var["highly_variable"]].X.toarray())
 
 
-@pytest.mark.parametrize("to_format", [np.asarray, sparse.csc_matrix, sparse.csr_array, lambda X: X.astype(np.int32)])
+@pytest.mark.parametrize(
+    "to_format", [np.asarray, sparse.csc_matrix, sparse.csr_array, lambda X: X.astype(np.int32)]
+)
 def test_every_format_gives_the_same(raw, to_format):
     expected = lc.pp.seurat(raw, **LOOSE, copy=True)
     raw.X = to_format(raw.X.toarray())
@@ -201,11 +211,17 @@ def test_backed_is_refused(raw, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"min_genes": 250, "max_pct_mt": None}, "of 120 cells, 0 have at least min_genes=250 genes, 120 have fewer"),
+        (
+            {"min_genes": 250, "max_pct_mt": None},
+            "of 120 cells, 0 have at least min_genes=250 genes, 120 have fewer",
+        ),
         ({"max_pct_mt": 1e-9, "min_genes": 1}, "0 have less than max_pct_mt=1e-09 % mitochondrial counts"),
         ({"min_cells": 121}, "none has counts in min_cells=121 cells"),
         ({"mt_prefix": "mt-"}, "No gene name begins with mt_prefix='mt-'.*max_pct_mt=None"),
-        ({"n_top_genes": 2000, "max_pct_mt": None, "min_genes": 1}, "n_top_genes=2000, but only .* genes passed"),
+        (
+            {"n_top_genes": 2000, "max_pct_mt": None, "min_genes": 1},
+            "n_top_genes=2000, but only .* genes passed",
+        ),
         ({"min_genes": 0}, "min_genes=0 must be at least 1"),
         ({"max_genes": 200}, "max_genes=200 must be above min_genes=200"),
         ({"target_sum": 0}, "target_sum=0 must be above 0"),
@@ -230,7 +246,9 @@ def test_a_second_run_is_refused_since_X_is_no_longer_counts(raw):
 
 
 def test_variance_that_cannot_be_fitted_is_a_data_error(raw):
-    tiny = ad.AnnData(sparse.csr_matrix(np.eye(4, dtype=np.float32) * 3), var=pd.DataFrame(index=list("abcd")))
+    tiny = ad.AnnData(
+        sparse.csr_matrix(np.eye(4, dtype=np.float32) * 3), var=pd.DataFrame(index=list("abcd"))
+    )
     before = tiny.X.copy()
     with pytest.raises(DataError, match="could not be fitted.*n_top_genes=None"):
         lc.pp.seurat(tiny, **{**LOOSE, "n_top_genes": 2})

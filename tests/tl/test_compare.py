@@ -24,10 +24,14 @@ def test_every_number_is_that_of_the_metric(adata):
         for seed in (3, 4):
             expected = {
                 "kmeans_tsne": lc.metrics.kmeans_tsne(z, labels, perplexity=10, seed=seed).iloc[0],
-                "leiden": lc.metrics.leiden(z, labels, resolutions=[0.5, 1.0], seed=seed).query("best").iloc[0],
+                "leiden": lc.metrics.leiden(z, labels, resolutions=[0.5, 1.0], seed=seed)
+                .query("best")
+                .iloc[0],
             }
             for protocol, scores in expected.items():
-                rows = table[(table["embedding"] == key) & (table["seed"] == seed) & (table["protocol"] == protocol)]
+                rows = table[
+                    (table["embedding"] == key) & (table["seed"] == seed) & (table["protocol"] == protocol)
+                ]
                 assert (rows["n_dims"] == n_dims).all()
                 found = rows.set_index("metric")["value"].to_dict()
                 assert found == pytest.approx(scores.drop("best", errors="ignore").to_dict())
@@ -82,7 +86,10 @@ def test_generators_are_used_up_only_once(adata):
         seeds=iter([0, 1]),
         resolutions=iter([0.5, 1.0]),
     )
-    assert table.groupby("embedding")["seed"].unique().map(list).to_dict() == {"X_bad": [0, 1], "X_good": [0, 1]}
+    assert table.groupby("embedding")["seed"].unique().map(list).to_dict() == {
+        "X_bad": [0, 1],
+        "X_good": [0, 1],
+    }
 
 
 @pytest.mark.parametrize(

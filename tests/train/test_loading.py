@@ -74,7 +74,10 @@ def test_rows_come_in_the_order_asked_for(matrix, X):
 
 @pytest.mark.parametrize("genes", [None, [5, 0, 6], [2]])
 def test_batches_are_float32_rows_with_their_arrays(matrix, X, genes):
-    arrays = {"batch": np.arange(N_CELLS)[:, None], "depth": np.linspace(0, 1, N_CELLS, dtype=np.float32)[:, None]}
+    arrays = {
+        "batch": np.arange(N_CELLS)[:, None],
+        "depth": np.linspace(0, 1, N_CELLS, dtype=np.float32)[:, None],
+    }
     cells = Cells(matrix, genes=None if genes is None else np.array(genes), arrays=arrays)
     assert cells.n_obs == N_CELLS
     batch = cells.batch(ROWS)

@@ -45,7 +45,10 @@ class Toy(nn.Module):
         z = x @ self.weight + self.noise * torch.randn(len(x))
         reconstruction = factor * (z - batch["X"].sum(1)).square()
         kl = 0.1 * self.weight.square().sum().expand(len(x))
-        return (reconstruction + (1 + progress) * kl).mean(), {"reconstruction_loss": reconstruction, "kl": kl}
+        return (reconstruction + (1 + progress) * kl).mean(), {
+            "reconstruction_loss": reconstruction,
+            "kl": kl,
+        }
 
     def schedule_values(self, progress):
         return {"beta": 1 + progress}
@@ -112,7 +115,9 @@ def test_progress_runs_from_0_to_1_whatever_the_length(cells, max_epochs):
 def test_every_epoch_sees_every_cell_once_in_another_order(cells):
     toy = Toy()
     run(toy, cells, max_epochs=3)
-    epochs = [sum((seen for _, seen in toy.seen[i : i + N_STEPS]), []) for i in range(0, 3 * N_STEPS, N_STEPS)]
+    epochs = [
+        sum((seen for _, seen in toy.seen[i : i + N_STEPS]), []) for i in range(0, 3 * N_STEPS, N_STEPS)
+    ]
     assert all(sorted(epoch) == sorted(cells.matrix[:, 0].tolist()) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
@@ -179,7 +184,13 @@ def test_same_seed_same_bits_another_seed_others(cells):
 
 def test_nothing_global_is_touched(cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    loggers = ["", "lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"]
+    loggers = [
+        "",
+        "lightning",
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+    ]
 
     def world():
         return {
@@ -255,7 +266,9 @@ class BrokenGradient(Toy):
         return loss, terms
 
 
-@pytest.mark.parametrize("step", [2, 4, 5, 3 * N_STEPS])  # within an epoch, at the end of one, at the end of all
+@pytest.mark.parametrize(
+    "step", [2, 4, 5, 3 * N_STEPS]
+)  # within an epoch, at the end of one, at the end of all
 def test_a_gradient_that_is_not_finite_leaves_no_broken_weights(cells, step):
     toy = BrokenGradient(at_step=step)
     with pytest.raises(TrainingDivergedError, match=r"train\(lr=\.\.\.\)"):
@@ -272,7 +285,9 @@ def test_huge_learning_rate(cells):
 
 def test_guards():
     batch = {"X": torch.tensor([[1.0, -7.5]])}
-    check_finite(torch.tensor(1.0), batch, {"kl": torch.tensor([float("nan")])}, 0, 0.1)  # only the loss counts
+    check_finite(
+        torch.tensor(1.0), batch, {"kl": torch.tensor([float("nan")])}, 0, 0.1
+    )  # only the loss counts
     with pytest.raises(
         TrainingDivergedError, match=r"kl in 1 cells; learning rate 0.1, largest value in the batch 7.5"
     ):

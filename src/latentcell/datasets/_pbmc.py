@@ -29,7 +29,8 @@ def pbmc68k() -> AnnData:
         log-normalised expression, 0 or above (scanpy keeps it in ``raw`` of ``pbmc68k_reduced``).
     ``obs["cell_type"]`` : categorical
         Ten cell types, named by correlation with sorted populations.
-    ``obs["n_genes"]``, ``obs["percent_mito"]``, ``obs["n_counts"]``, ``obs["S_score"]``, ``obs["G2M_score"]``, \
+    ``obs["n_genes"]``, ``obs["percent_mito"]``, ``obs["n_counts"]``, ``obs["S_score"]``,
+    ``obs["G2M_score"]``, \
 ``obs["phase"]``, ``obs["louvain"]``
         As scanpy bundles them: quality measures of the full data, cell cycle, clusters.
 
@@ -55,13 +56,14 @@ def pbmc3k(*, processed: bool = False, labels: bool = True) -> AnnData:
     """2,700 PBMCs of a healthy donor, as raw counts or as processed in scanpy's tutorial.
 
     Each file is looked for in the folder that the environment variable ``LATENTCELL_DATA`` names, then in
-    scanpy's ``settings.datasetdir``, to which scanpy downloads what is missing. Files are only read, and scanpy's
-    settings stay as they are.
+    scanpy's ``settings.datasetdir``, to which scanpy downloads what is missing. Files are only read, and
+    scanpy's settings stay as they are.
 
     Parameters
     ----------
     processed
-        Give the processed data of scanpy's tutorial (2,638 cells x 1,838 genes, scaled) instead of the counts.
+        Give the processed data of scanpy's tutorial (2,638 cells x 1,838 genes, scaled) instead of the
+        counts.
     labels
         Join the labels of the 2,638 cells that pass the tutorial's filters.
 

@@ -29,11 +29,11 @@ def simulate_groups(
 
     Every value is drawn from N(`mean`, `sd`). Group g has the genes ``(g - 1) * n_markers`` up to
     ``g * n_markers`` as markers; each of them is raised in the group's cells by a draw from N(`shift_mean`,
-    `shift_sd`), the same for all cells of the group. Negative values become 0. Then the first `n_rare` cells of
-    the first group are made rare: the last `n_rare_markers` genes are raised by `rare_shift` in them.
+    `shift_sd`), the same for all cells of the group. Negative values become 0. Then the first `n_rare` cells
+    of the first group are made rare: the last `n_rare_markers` genes are raised by `rare_shift` in them.
 
-    The defaults are the simulation of J. Fan's autoencoder tutorial (90 cells, 5 of them rare), whose first two
-    principal components hide the rare cells. That of the VAExprs package (300 cells) is
+    The defaults are the simulation of J. Fan's autoencoder tutorial (90 cells, 5 of them rare), whose first
+    two principal components hide the rare cells. That of the VAExprs package (300 cells) is
     ``simulate_groups(n_cells=100, n_rare=0, shift_mean=6, shift_sd=10, marker_base="first")``.
 
     Parameters
@@ -45,7 +45,8 @@ def simulate_groups(
     n_rare
         Number of rare cells; 0: none.
     n_rare_markers
-        Number of marker genes of the rare cells; ``None``: ``n_markers + 1``, as in the tutorial, where the range
+        Number of marker genes of the rare cells; ``None``: ``n_markers + 1``, as in the tutorial, where the
+        range
         ``(M - ng):M`` holds 101 genes.
     mean, sd
         Of the normal distribution that all values come from.
@@ -54,9 +55,9 @@ def simulate_groups(
     rare_shift
         Shift of the marker genes of the rare cells.
     marker_base
-        What the shift of a group's markers is added to: ``"own"``, the values of these genes; ``"first"``, in the
-        same cells the values of the first `n_markers` genes (VAExprs; it ties the markers of a group to the first
-        genes).
+        What the shift of a group's markers is added to: ``"own"``, the values of these genes; ``"first"``, in
+        the same cells the values of the first `n_markers` genes (VAExprs; it ties the markers of a group to
+        the first genes).
     seed
         Seed of the random numbers; no global state is used or changed.
 
@@ -82,8 +83,8 @@ def simulate_groups(
 
     References
     ----------
-    J. Fan (2019), Single-cell RNA-seq dimensionality reduction with deep learning in R using Keras (tutorial);
-    VAExprs, https://doi.org/10.18129/B9.bioc.VAExprs
+    J. Fan (2019), Single-cell RNA-seq dimensionality reduction with deep learning in R using Keras
+    (tutorial); VAExprs, https://doi.org/10.18129/B9.bioc.VAExprs
 
     Examples
     --------
@@ -108,7 +109,9 @@ def simulate_groups(
         if value < low:
             raise DataError(f"{name}={value} must be at least {low}.")
     if n_rare >= n_cells:
-        raise DataError(f"n_rare={n_rare} must be below n_cells={n_cells}: the rare cells belong to the first group.")
+        raise DataError(
+            f"n_rare={n_rare} must be below n_cells={n_cells}: the rare cells belong to the first group."
+        )
     if n_groups * n_markers + n_rare_markers > n_genes:
         raise DataError(
             f"{n_groups} x {n_markers} markers and {n_rare_markers} of the rare cells do not fit into "

@@ -14,7 +14,9 @@ def check_codes(z: Any) -> np.ndarray:
     if codes.dtype.kind not in "biuf":
         raise DataError(f"z must be a dense array of numbers, cells x dimensions; it is {type(z).__name__}.")
     if codes.ndim != 2 or codes.shape[1] == 0:
-        raise DataError(f"z must be cells x dimensions; its shape is {codes.shape}. Use z.reshape(-1, 1) for one.")
+        raise DataError(
+            f"z must be cells x dimensions; its shape is {codes.shape}. Use z.reshape(-1, 1) for one."
+        )
     finite = np.isfinite(codes).all(axis=1)
     if not finite.all():
         first = ", ".join(map(str, np.flatnonzero(~finite)[:3]))
@@ -22,7 +24,9 @@ def check_codes(z: Any) -> np.ndarray:
     return codes.astype(np.float64, copy=False)
 
 
-def check_labels(labels: Any, n_cells: int | None = None, *, name: str = "labels") -> tuple[np.ndarray, pd.Index]:
+def check_labels(
+    labels: Any, n_cells: int | None = None, *, name: str = "labels"
+) -> tuple[np.ndarray, pd.Index]:
     """Give labels as integers and the distinct labels, sorted; refuse missing ones and another length."""
     codes, groups = pd.factorize(np.asarray(labels, dtype=object), sort=True)
     if n_cells is not None and len(codes) != n_cells:

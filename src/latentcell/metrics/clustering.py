@@ -25,14 +25,15 @@ def clustering(labels: Any, clusters: Any, *, average_method: Average = "geometr
 
     With the mutual information I and the entropies H of labels L and clusters C:
 
-    * ``nmi``: I(L, C) / mean(H(L), H(C)), with the mean that `average_method` names; 0 to 1, higher is better.
+    * ``nmi``: I(L, C) / mean(H(L), H(C)), with the mean that `average_method` names; 0 to 1, higher is
+    better.
     * ``ari``: adjusted Rand index, (pairs agreeing - expected) / (maximum - expected); -0.5 to 1, about 0 for
       random clusters, higher is better. The only one of the four that is corrected for chance.
     * ``homogeneity``: 1 - H(L | C) / H(L), 1 if each cluster has one label; 0 to 1, higher is better.
     * ``completeness``: 1 - H(C | L) / H(C), 1 if each label has one cluster; 0 to 1, higher is better.
 
-    The arithmetic NMI is the V-measure, the harmonic mean of homogeneity and completeness. All are symmetric in
-    the two arguments, except that homogeneity and completeness change places.
+    The arithmetic NMI is the V-measure, the harmonic mean of homogeneity and completeness. All are symmetric
+    in the two arguments, except that homogeneity and completeness change places.
 
     Parameters
     ----------
@@ -87,10 +88,10 @@ def kmeans_tsne(
 ) -> pd.DataFrame:
     """Score the clusters that k-means finds on the two-dimensional t-SNE of a code.
 
-    This is the protocol by which the autoencoders of the PBMC3k comparison (AE, beta-VAE, beta-VSC) were judged.
-    It judges the t-SNE along with the code, and is told the number of clusters; :func:`leiden` works on the code
-    itself. The t-SNE starts from the first two principal components of the code (at random for a code of one
-    dimension).
+    This is the protocol by which the autoencoders of the PBMC3k comparison (AE, beta-VAE, beta-VSC) were
+    judged. It judges the t-SNE along with the code, and is told the number of clusters; :func:`leiden` works
+    on the code itself. The t-SNE starts from the first two principal components of the code (at random for a
+    code of one dimension).
 
     Parameters
     ----------
@@ -109,7 +110,8 @@ def kmeans_tsne(
 
     Returns
     -------
-    DataFrame of one row with the columns ``n_clusters``, ``nmi``, ``ari``, ``homogeneity``, ``completeness``, see
+    DataFrame of one row with the columns ``n_clusters``, ``nmi``, ``ari``, ``homogeneity``, ``completeness``,
+    see
     :func:`clustering`. Higher is better.
 
     Raises
@@ -138,13 +140,17 @@ def kmeans_tsne(
     if not 1 <= n_clusters <= len(codes):
         raise DataError(f"n_clusters={n_clusters} must be at least 1 and at most the {len(codes)} cells.")
     if not 0 < perplexity < len(codes):
-        raise DataError(f"perplexity={perplexity} must be above 0 and below the {len(codes)} cells. Lower it.")
+        raise DataError(
+            f"perplexity={perplexity} must be above 0 and below the {len(codes)} cells. Lower it."
+        )
     _refuse_constant(codes)
     init = "pca" if codes.shape[1] > 1 else "random"
     tsne = TSNE(perplexity=perplexity, init=init, learning_rate="auto", random_state=seed)
     points = tsne.fit_transform(codes.astype(np.float32))
     found = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(points)
-    return pd.DataFrame([{"n_clusters": n_clusters, **clustering(true, found, average_method=average_method)}])
+    return pd.DataFrame(
+        [{"n_clusters": n_clusters, **clustering(true, found, average_method=average_method)}]
+    )
 
 
 def leiden(
@@ -156,11 +162,12 @@ def leiden(
     seed: int = 0,
     average_method: Average = "geometric",
 ) -> pd.DataFrame:
-    """Score the clusters that the Leiden algorithm finds on the neighbour graph of a code, at every resolution.
+    """Score the clusters that the Leiden algorithm finds on the neighbour graph of a code, at every
+    resolution.
 
-    The graph and the clusters are scanpy's (Euclidean distance, igraph's implementation, two iterations). The row
-    marked best has the highest NMI, the first of several. Labels are used to choose it, so it says how good the
-    clusters of this code can be, not how good they will be on data without labels.
+    The graph and the clusters are scanpy's (Euclidean distance, igraph's implementation, two iterations). The
+    row marked best has the highest NMI, the first of several. Labels are used to choose it, so it says how
+    good the clusters of this code can be, not how good they will be on data without labels.
 
     Parameters
     ----------
@@ -180,8 +187,10 @@ def leiden(
 
     Returns
     -------
-    DataFrame with one row for each resolution and the columns ``resolution``, ``n_clusters``, ``nmi``, ``ari``,
-    ``homogeneity``, ``completeness``, see :func:`clustering`, and ``best`` (true in one row). Higher is better.
+    DataFrame with one row for each resolution and the columns ``resolution``, ``n_clusters``, ``nmi``,
+    ``ari``,
+    ``homogeneity``, ``completeness``, see :func:`clustering`, and ``best`` (true in one row). Higher is
+    better.
 
     Raises
     ------
@@ -214,7 +223,9 @@ def leiden(
     sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="z", random_state=seed)
     rows = []
     for resolution in resolutions:
-        sc.tl.leiden(adata, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2, directed=False)
+        sc.tl.leiden(
+            adata, resolution=resolution, random_state=seed, flavor="igraph", n_iterations=2, directed=False
+        )
         found = adata.obs["leiden"]
         scores = clustering(true, found, average_method=average_method)
         rows.append({"resolution": resolution, "n_clusters": found.nunique(), **scores})

@@ -14,13 +14,14 @@ def neighbor_average_precision(z: Any, labels: Any, group: Any, *, n_neighbors: 
     """Score how well a cell's neighbours tell whether it belongs to a (rare) group.
 
     Every cell, in the group or not, gets the share of the group among its `n_neighbors` nearest other cells
-    (Euclidean distance); the score is the average precision of this share as a classifier of the group. Unlike
-    :func:`neighbor_purity` it falls if cells of other groups lie among the rare ones. The cell's own label is not
-    used for its share. Cells with the same code are equally near: their share is the expectation over random
-    order, so that the order of the cells has no influence.
+    (Euclidean distance); the score is the average precision of this share as a classifier of the group.
+    Unlike
+    :func:`neighbor_purity` it falls if cells of other groups lie among the rare ones. The cell's own label is
+    not used for its share. Cells with the same code are equally near: their share is the expectation over
+    random order, so that the order of the cells has no influence.
 
-    Range 0 to 1, **higher is better**: 1 if every cell of the group has a larger share than every other cell. The
-    chance level is about the share of the group among the cells.
+    Range 0 to 1, **higher is better**: 1 if every cell of the group has a larger share than every other cell.
+    The chance level is about the share of the group among the cells.
 
     Parameters
     ----------
@@ -31,8 +32,8 @@ def neighbor_average_precision(z: Any, labels: Any, group: Any, *, n_neighbors: 
     group
         Label of the group.
     n_neighbors
-        Neighbours of each cell, itself not counted; ``None``: the size of the group less one, the number at which
-        the cells of a perfect group have neighbours of the group only.
+        Neighbours of each cell, itself not counted; ``None``: the size of the group less one, the number at
+        which the cells of a perfect group have neighbours of the group only.
 
     Returns
     -------
@@ -41,8 +42,8 @@ def neighbor_average_precision(z: Any, labels: Any, group: Any, *, n_neighbors: 
     Raises
     ------
     DataError
-        If codes or labels do not fit each other, if a code is not finite, if the group is absent or has one cell,
-        or if there are too few cells for `n_neighbors`.
+        If codes or labels do not fit each other, if a code is not finite, if the group is absent or has one
+        cell, or if there are too few cells for `n_neighbors`.
 
     References
     ----------
@@ -67,11 +68,11 @@ def neighbor_purity(z: Any, labels: Any, group: Any, *, n_neighbors: int = 4) ->
     """Score how far the nearest neighbours of a group's cells belong to the group.
 
     Mean, over the cells of the group, of the share of the group among the `n_neighbors` nearest other cells
-    (Euclidean distance). Cells with the same code are equally near: their share is the expectation over random
-    order.
+    (Euclidean distance). Cells with the same code are equally near: their share is the expectation over
+    random order.
 
-    Range 0 to 1, **higher is better**. The chance level is (cells of the group - 1) / (all cells - 1). The best
-    value is 1 if `n_neighbors` is below the size of the group, else (size - 1) / `n_neighbors`.
+    Range 0 to 1, **higher is better**. The chance level is (cells of the group - 1) / (all cells - 1). The
+    best value is 1 if `n_neighbors` is below the size of the group, else (size - 1) / `n_neighbors`.
 
     Parameters
     ----------
@@ -91,8 +92,8 @@ def neighbor_purity(z: Any, labels: Any, group: Any, *, n_neighbors: int = 4) ->
     Raises
     ------
     DataError
-        If codes or labels do not fit each other, if a code is not finite, if the group is absent or has one cell,
-        or if there are too few cells for `n_neighbors`.
+        If codes or labels do not fit each other, if a code is not finite, if the group is absent or has one
+        cell, or if there are too few cells for `n_neighbors`.
 
     References
     ----------
@@ -115,8 +116,8 @@ def neighbor_purity(z: Any, labels: Any, group: Any, *, n_neighbors: int = 4) ->
 def _neighbor_share(codes: np.ndarray, member: np.ndarray, n_neighbors: int) -> np.ndarray:
     """Share of members among the nearest other cells of each cell, in expectation where codes are the same.
 
-    The search runs over distinct codes. Each holds a number of cells, which are taken whole as long as there is
-    room among the `n_neighbors`, and in part at the end.
+    The search runs over distinct codes. Each holds a number of cells, which are taken whole as long as there
+    is room among the `n_neighbors`, and in part at the end.
     """
     if not 1 <= n_neighbors < len(codes):
         raise DataError(f"n_neighbors={n_neighbors} must be at least 1 and below the {len(codes)} cells.")

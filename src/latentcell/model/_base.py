@@ -63,7 +63,9 @@ class AbstractModel(BaseModelClass):
         if adata is None and registry is None:
             raise DataError(f"{type(self).__name__} needs an AnnData: {type(self).__name__}(adata)")
         if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
-            raise DataError(f"adata is not set up; first call {type(self).__name__}.setup_anndata(adata, ...)")
+            raise DataError(
+                f"adata is not set up; first call {type(self).__name__}.setup_anndata(adata, ...)"
+            )
         for name, value in params.items():
             try:
                 _files.encode(value)
@@ -92,7 +94,8 @@ class AbstractModel(BaseModelClass):
         Parameters
         ----------
         adata
-            Cells x genes; not a view. scvi-tools keeps its codes in ``obs["_scvi_*"]``, ``obsm["_scvi_*"]`` and
+            Cells x genes; not a view. scvi-tools keeps its codes in ``obs["_scvi_*"]``, ``obsm["_scvi_*"]``
+            and
             ``uns["_scvi_*"]``, as for any of its models.
         layer
             ``layers`` key of the matrix to model; None is ``X``.
@@ -173,12 +176,13 @@ class AbstractModel(BaseModelClass):
         Parameters
         ----------
         max_epochs
-            Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500 optimiser
-            steps, at least 20.
+            Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500
+            optimiser steps, at least 20.
         accelerator, devices
             Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
         train_size
-            Share of cells to train on, the rest is held out. Default: all cells, or 0.9 with `early_stopping`.
+            Share of cells to train on, the rest is held out. Default: all cells, or 0.9 with
+            `early_stopping`.
         validation_size
             Share of cells to hold out; default: what `train_size` leaves.
         shuffle_set_split
@@ -186,8 +190,8 @@ class AbstractModel(BaseModelClass):
         batch_size
             Cells per step. Default: the model's; else 128, fewer on small data so that an epoch has 8 steps.
         early_stopping
-            Stop when the held-out ELBO has not improved for `early_stopping_patience` epochs, and put the best
-            weights back.
+            Stop when the held-out ELBO has not improved for `early_stopping_patience` epochs, and put the
+            best weights back.
         early_stopping_patience
             See `early_stopping`.
         lr, lr_schedule, weight_decay, gradient_clip
@@ -200,28 +204,30 @@ class AbstractModel(BaseModelClass):
         resume
             Go on from that checkpoint, if there is one, as if the run had not been broken.
         seed
-            Of everything random in training and in the split; default: the model's. The same seed gives the same
-            bits on the same CPU.
+            Of everything random in training and in the split; default: the model's. The same seed gives the
+            same bits on the same CPU.
         enable_progress_bar
             Draw one line of progress on stderr.
 
         Returns
         -------
-        Nothing; :attr:`history` holds a curve per loss term, weight and rate. After Ctrl-C the model is usable
-        with the weights it had, and `KeyboardInterrupt` is raised.
+        Nothing; :attr:`history` holds a curve per loss term, weight and rate. After Ctrl-C the model is
+        usable with the weights it had, and `KeyboardInterrupt` is raised.
 
         Raises
         ------
         DataError
             If there are too few cells, or an argument is out of range.
         TrainingDivergedError
-            At the first loss, or after the first epoch with weights, not finite; the weights of the last whole epoch
-            are put back.
+            At the first loss, or after the first epoch with weights, not finite; the weights of the last
+            whole epoch are put back.
         """
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
         cells = self._training_cells()
-        train, held_out = _split(cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed)
+        train, held_out = _split(
+            cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed
+        )
         if batch_size is None:
             batch_size = defaults["batch_size"] or default_batch_size(len(train))
         if max_epochs is None:
@@ -306,8 +312,8 @@ class AbstractModel(BaseModelClass):
         dir_path
             The folder.
         adata
-            Cells to attach, with the model's genes (in any order) and keys; None attaches none, and every method
-            then needs its ``adata`` argument.
+            Cells to attach, with the model's genes (in any order) and keys; None attaches none, and every
+            method then needs its ``adata`` argument.
         device
             Where the weights go.
 
@@ -412,13 +418,17 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices of training and held-out cells."""
     if train_size is None:
-        train_size = 1.0 - validation_size if validation_size is not None else (0.9 if early_stopping else 1.0)
+        train_size = (
+            1.0 - validation_size if validation_size is not None else (0.9 if early_stopping else 1.0)
+        )
     if not 0.0 < train_size <= 1.0:
         raise DataError(f"train_size must lie in (0, 1], got {train_size}")
     n_train = math.ceil(train_size * n_obs)
     n_held = n_obs - n_train if validation_size is None else math.floor(validation_size * n_obs)
     if n_held < 0 or n_train + n_held > n_obs:
-        raise DataError(f"train_size + validation_size must not exceed 1, got {train_size} + {validation_size}")
+        raise DataError(
+            f"train_size + validation_size must not exceed 1, got {train_size} + {validation_size}"
+        )
     if n_train < 2:
         raise DataError(f"training needs at least 2 cells, there are {n_train} (of {n_obs} in adata)")
     if early_stopping and n_held < 1:

@@ -100,7 +100,9 @@ def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
     if not isinstance(adata, AnnData):
         raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
     if adata.is_view:
-        raise DataError("adata is a view of another AnnData; make it an object of its own: adata = adata.copy()")
+        raise DataError(
+            "adata is a view of another AnnData; make it an object of its own: adata = adata.copy()"
+        )
     if not adata.n_obs or not adata.n_vars:
         raise DataError(f"adata has no {'genes' if adata.n_obs else 'cells'}")
     _check_unique(adata.var_names, "gene", "adata.var_names_make_unique()")
@@ -147,7 +149,10 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     if spec.labels_key is not None and spec.labels is not None:
         arrays[REGISTRY_KEYS.LABELS_KEY] = _codes(adata, spec.labels_key, spec.labels, "labels_key")
     if spec.categorical:
-        columns = [_codes(adata, key, values, "categorical_covariate_keys") for key, values in spec.categorical.items()]
+        columns = [
+            _codes(adata, key, values, "categorical_covariate_keys")
+            for key, values in spec.categorical.items()
+        ]
         arrays[REGISTRY_KEYS.CAT_COVS_KEY] = np.concatenate(columns, axis=1)
     if spec.continuous:
         numeric = [_numeric(adata, key, "continuous_covariate_keys") for key in spec.continuous]

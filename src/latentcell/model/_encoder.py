@@ -63,7 +63,8 @@ class AbstractEncoder(AbstractModel):
         output_lr_factor: float = 1.0,
         log_linear: bool = False,
     ) -> None:
-        """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their data.
+        """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their
+        data.
 
         Parameters
         ----------
@@ -87,7 +88,10 @@ class AbstractEncoder(AbstractModel):
         if name == "auto":
             if self.adata is None:
                 raise DataError("gene_likelihood='auto' needs cells to look at")
-            matrix, names = matrix_of(self.adata, self.spec.layer), (self.adata.obs_names, self.adata.var_names)
+            matrix, names = (
+                matrix_of(self.adata, self.spec.layer),
+                (self.adata.obs_names, self.adata.var_names),
+            )
             kind = matrix_kind(matrix, *names, where=place_of(self.spec.layer))
             name = _LIKELIHOOD_OF_KIND[kind]  # type: ignore[assignment]
             self.params = self.params | {"gene_likelihood": name}
@@ -179,8 +183,9 @@ class AbstractEncoder(AbstractModel):
 
         Returns
         -------
-        Array (cells x genes), float32, in the unit of the data the model was trained on: expected counts at the
-        cell's own depth for ``"nb"``, 0 to 1 for ``"bernoulli"``, the scale of the matrix for ``"normal"``.
+        Array (cells x genes), float32, in the unit of the data the model was trained on: expected counts at
+        the cell's own depth for ``"nb"``, 0 to 1 for ``"bernoulli"``, the scale of the matrix for
+        ``"normal"``.
 
         Raises
         ------
@@ -230,7 +235,8 @@ class AbstractEncoder(AbstractModel):
         Returns
         -------
         A list of dicts with ``part`` (``"input"``, ``"encoder"``, ``"latent"``, ``"decoder"``, ``"output"``),
-        ``name``, ``size`` (units), ``detail`` and ``branch`` (None, or the parameter of the code it leads to).
+        ``name``, ``size`` (units), ``detail`` and ``branch`` (None, or the parameter of the code it leads
+        to).
         """
         module, network = self.module, self._network
 
@@ -246,7 +252,9 @@ class AbstractEncoder(AbstractModel):
         for size in network.head_sizes:
             layers += [layer("encoder", "linear", size, "ReLU", name) for name in module.latent.names]
         if len(module.latent.names) > 1:
-            layers += [layer("latent", names[name], network.n_latent, branch=name) for name in module.latent.names]
+            layers += [
+                layer("latent", names[name], network.n_latent, branch=name) for name in module.latent.names
+            ]
         layers.append(layer("latent", "code", network.n_latent, self._latent_detail()))
         if isinstance(module.decoder, MLPDecoder):
             body = module.decoder.body
@@ -292,7 +300,9 @@ class AbstractEncoder(AbstractModel):
             raise DataError("no cells to look at: indices is empty")
         return result
 
-    def _codes(self, cells: Cells, rows: np.ndarray, batch_size: int) -> Iterator[tuple[dict[str, Tensor], Code]]:
+    def _codes(
+        self, cells: Cells, rows: np.ndarray, batch_size: int
+    ) -> Iterator[tuple[dict[str, Tensor], Code]]:
         device = self.module.device
         with torch.inference_mode():
             for batch in CellLoader(cells, rows, batch_size):

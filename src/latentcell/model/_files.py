@@ -32,7 +32,9 @@ RECORD = "model.json"
 WEIGHTS = "model.safetensors"
 
 
-def load(dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> "AbstractModel":
+def load(
+    dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu"
+) -> "AbstractModel":
     """Load a saved model of whichever class it is.
 
     Parameters
@@ -40,8 +42,8 @@ def load(dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: s
     dir_path
         Folder that ``model.save`` wrote.
     adata
-        Cells to attach to the model, with its genes and keys; None loads the model alone, which can then embed
-        any AnnData it is given.
+        Cells to attach to the model, with its genes and keys; None loads the model alone, which can then
+        embed any AnnData it is given.
     device
         Where the weights go, e.g. ``"cpu"`` or ``"cuda:0"``.
 
@@ -180,7 +182,10 @@ def history_to_json(history: dict[str, pd.DataFrame] | None) -> dict[str, Any] |
     return {
         "epoch": [int(epoch) for epoch in epochs],
         # JSON has no NaN and no infinity: they are written as text
-        **{name: [v if isfinite(v) else str(v) for v in map(float, frame[name])] for name, frame in history.items()},
+        **{
+            name: [v if isfinite(v) else str(v) for v in map(float, frame[name])]
+            for name, frame in history.items()
+        },
     }
 
 

@@ -19,8 +19,8 @@ from ._encoder import AbstractEncoder, GeneLikelihood, Network
 class AE(AbstractEncoder):
     r"""Deep autoencoder: a code that is a function of the cell, without noise or prior.
 
-    It minimises the reconstruction error :math:`-\log p(x | z = f(x))`; with the normal likelihood of fixed scale
-    that is the sum of squared errors.
+    It minimises the reconstruction error :math:`-\log p(x | z = f(x))`; with the normal likelihood of fixed
+    scale that is the sum of squared errors.
 
     Parameters
     ----------
@@ -33,21 +33,21 @@ class AE(AbstractEncoder):
     hidden
         Units of the encoder's layers; the decoder mirrors them.
     activation, norm, dropout
-        Of every hidden layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ...; ``"batch"``, ``"layer"`` or None; share
-        of units dropped.
+        Of every hidden layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ...; ``"batch"``, ``"layer"`` or None;
+        share of units dropped.
     code_activation
         Of the code; ``"relu"`` is the PBMC3k document's and can switch dimensions off for ever.
     gene_likelihood
-        ``"normal"`` (any numbers), ``"bernoulli"`` (0 to 1), ``"nb"`` (counts); ``"auto"`` chooses by what the
-        matrix holds and writes the choice to :attr:`gene_likelihood`.
+        ``"normal"`` (any numbers), ``"bernoulli"`` (0 to 1), ``"nb"`` (counts); ``"auto"`` chooses by what
+        the matrix holds and writes the choice to :attr:`gene_likelihood`.
     gene_scale
-        Standard deviation of the normal likelihood: a number for all genes (mean squared error), or ``"gene"`` to
-        learn one per gene.
+        Standard deviation of the normal likelihood: a number for all genes (mean squared error), or
+        ``"gene"`` to learn one per gene.
     standardize_input
         Standardise genes at the encoder's input (not in the likelihood).
     input_dropout
-        Share of genes hidden from the encoder at each training step (a denoising autoencoder), so that the code
-        rests on many genes.
+        Share of genes hidden from the encoder at each training step (a denoising autoencoder), so that the
+        code rests on many genes.
     encode_covariates
         Tell batch and covariates to the encoder too, not only to the decoder.
     first_linear
@@ -138,7 +138,9 @@ class AE(AbstractEncoder):
                 first_linear=first_linear,
                 head_sizes=head_sizes,
             ),
-            latent=lambda n_in: Deterministic(n_in, n_latent, code_activation=code_activation, head_sizes=head_sizes),
+            latent=lambda n_in: Deterministic(
+                n_in, n_latent, code_activation=code_activation, head_sizes=head_sizes
+            ),
             objective=BetaELBO({}),
         )
 

@@ -20,8 +20,8 @@ from .ae import AE
 class VAE(AbstractVariational):
     r"""Beta-VAE: codes N(mu, sigma^2) held to N(0, 1) with weight beta.
 
-    It minimises :math:`E_q[-\log p(x|z)] + \beta \, KL(q(z|x) \| N(0, I))`. beta = 1 is the standard VAE; below 1
-    the code keeps more of the cell, above 1 dimensions become independent at the price of detail.
+    It minimises :math:`E_q[-\log p(x|z)] + \beta \, KL(q(z|x) \| N(0, I))`. beta = 1 is the standard VAE;
+    below 1 the code keeps more of the cell, above 1 dimensions become independent at the price of detail.
 
     Parameters
     ----------
@@ -30,15 +30,16 @@ class VAE(AbstractVariational):
     beta
         Weight of the KL: a number, or a schedule of training progress such as
         ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
-    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear, head_sizes, seed
+    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear,
+    head_sizes, seed
         See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which genes that
         hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
 
     References
     ----------
-    Kingma and Welling, ICLR 2014, `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__. Higgins et al., beta-VAE,
-    ICLR 2017, `openreview.net/forum?id=Sy2fzU9gl <https://openreview.net/forum?id=Sy2fzU9gl>`__. Lopez et al.,
-    Nature Methods 2018, `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
+    Kingma and Welling, ICLR 2014, `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__. Higgins et al.,
+    beta-VAE, ICLR 2017, `openreview.net/forum?id=Sy2fzU9gl <https://openreview.net/forum?id=Sy2fzU9gl>`__.
+    Lopez et al., Nature Methods 2018, `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
 
     Examples
     --------

@@ -30,9 +30,10 @@ class VSC(AbstractVariational):
         \sum_j \gamma_j \tfrac12 (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)
         + \gamma_j \log\frac{\gamma_j}{\alpha} + (1-\gamma_j) \log\frac{1-\gamma_j}{1-\alpha}.
 
-    Here its spike part is split, without change of value on average, into what a cell's gates say about the cell
-    (information) and how far each dimension's use is from alpha (usage); each has a weight of its own. With a
-    non-negative slab and a non-negative linear decoder (the defaults) dimensions are additive programmes.
+    Here its spike part is split, without change of value on average, into what a cell's gates say about the
+    cell (information) and how far each dimension's use is from alpha (usage); each has a weight of its own.
+    With a non-negative slab and a non-negative linear decoder (the defaults) dimensions are additive
+    programmes.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ class VSC(AbstractVariational):
     beta
         Weight of the slab's KL.
     beta_information, beta_usage
-        Weights of the spike's two KL terms: numbers or schedules; None takes `beta` for both, which is the plain
-        beta-VSC.
+        Weights of the spike's two KL terms: numbers or schedules; None takes `beta` for both, which is the
+        plain beta-VSC.
     transform
         Of the slab: ``"softplus"`` makes codes non-negative, ``"identity"`` leaves them signed.
     decoder
@@ -190,9 +191,9 @@ class VSC(AbstractVariational):
         return_dist
             Return mean and variance of the posterior (before the slab's transform) instead.
         hard
-            The hard code: the slab's level where gamma > 1/2, exactly 0 elsewhere; which programmes a cell runs.
-            False: the posterior mean gamma x level, which keeps the doubt in the gates and is better for
-            neighbours.
+            The hard code: the slab's level where gamma > 1/2, exactly 0 elsewhere; which programmes a cell
+            runs. False: the posterior mean gamma x level, which keeps the doubt in the gates and is better
+            for neighbours.
         seed
             Of the draw.
 

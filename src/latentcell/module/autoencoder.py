@@ -36,7 +36,9 @@ class Covariates:
         Number of continuous covariates.
     """
 
-    def __init__(self, n_batch: int = 0, n_cats_per_cov: Sequence[int] = (), n_continuous_cov: int = 0) -> None:
+    def __init__(
+        self, n_batch: int = 0, n_cats_per_cov: Sequence[int] = (), n_continuous_cov: int = 0
+    ) -> None:
         self.n_batch = n_batch
         self.n_cats_per_cov = tuple(n_cats_per_cov)
         self.n_continuous_cov = n_continuous_cov
@@ -198,7 +200,9 @@ class Autoencoder(BaseModuleClass):
             library = x.new_ones((x.shape[0], 1))
         return x, library, self.covariates.design(batch)
 
-    def _encode(self, x: Tensor, library: Tensor, covariates: Tensor, *, progress: float, n_samples: int = 1) -> Code:
+    def _encode(
+        self, x: Tensor, library: Tensor, covariates: Tensor, *, progress: float, n_samples: int = 1
+    ) -> Code:
         features = self.encoder_input(x, library)
         if self.encode_covariates:
             features = torch.cat([features, covariates], dim=1)

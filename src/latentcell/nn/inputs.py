@@ -19,7 +19,8 @@ class EncoderInput(nn.Module):
     max_value
         Largest absolute standardised value, as in ``sc.pp.scale(max_value=10)``.
     dropout
-        Share of genes hidden from the encoder at each step of training; the code must then rest on many genes.
+        Share of genes hidden from the encoder at each step of training; the code must then rest on many
+        genes.
     """
 
     TARGET_SUM = 1e4

@@ -36,7 +36,8 @@ class Code:
     qz
         Posterior, before the transform; None for a deterministic code.
     kl
-        Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the KL.
+        Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the
+        KL.
     """
 
     z: Tensor
@@ -47,7 +48,8 @@ class Code:
 
 
 class Heads(nn.Module):
-    """One linear head per named parameter of the code, each with hidden layers of its own if `sizes` is given.
+    """One linear head per named parameter of the code, each with hidden layers of its own if `sizes` is
+    given.
 
     Parameters
     ----------
@@ -160,10 +162,11 @@ class SpikeAndSlabLatent(nn.Module):
     * ``kl_information``: KL(gamma_i || gamma_bar), what a cell's gates say about the cell;
     * ``kl_usage``: KL(gamma_bar || alpha), how far a dimension's use is from the prior's.
 
-    gamma_bar is the mean over the batch. Averaged over the batch, information + usage is the spike's KL exactly:
-    mean_i KL(gamma_i || alpha) = mean_i KL(gamma_i || gamma_bar) + KL(gamma_bar || alpha). Weighing them apart
-    lets every dimension be used at a rate near alpha (no dead, no always-on dimensions) without paying for what
-    the gates say about a cell.
+    gamma_bar is the mean over the batch. Averaged over the batch, information + usage is the spike's KL
+    exactly:
+    mean_i KL(gamma_i || alpha) = mean_i KL(gamma_i || gamma_bar) + KL(gamma_bar || alpha). Weighing them
+    apart lets every dimension be used at a rate near alpha (no dead, no always-on dimensions) without paying
+    for what the gates say about a cell.
 
     Parameters
     ----------
@@ -180,8 +183,8 @@ class SpikeAndSlabLatent(nn.Module):
 
     References
     ----------
-    Tonolini, Jensen and Murray-Smith, Variational Sparse Coding, UAI 2020, PMLR 115:690-700. Maddison, Mnih and
-    Teh, The Concrete Distribution, ICLR 2017, `arXiv:1611.00712 <https://arxiv.org/abs/1611.00712>`__.
+    Tonolini, Jensen and Murray-Smith, Variational Sparse Coding, UAI 2020, PMLR 115:690-700. Maddison, Mnih
+    and Teh, The Concrete Distribution, ICLR 2017, `arXiv:1611.00712 <https://arxiv.org/abs/1611.00712>`__.
     """
 
     unit: Tensor

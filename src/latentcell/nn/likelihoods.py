@@ -127,14 +127,16 @@ class Bernoulli(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        return F.binary_cross_entropy_with_logits(raw["mean"], x.expand_as(raw["mean"]), reduction="none").sum(-1)
+        return F.binary_cross_entropy_with_logits(
+            raw["mean"], x.expand_as(raw["mean"]), reduction="none"
+        ).sum(-1)
 
 
 class NegativeBinomial(nn.Module):
     """Counts with mean library x share of each gene, and one inverse dispersion theta per gene.
 
-    The variance is mu + mu^2 / theta. theta starts at 10, near the Poisson distribution: started low it explains
-    the differences between cells as noise before the code can.
+    The variance is mu + mu^2 / theta. theta starts at 10, near the Poisson distribution: started low it
+    explains the differences between cells as noise before the code can.
 
     Parameters
     ----------
@@ -142,8 +144,8 @@ class NegativeBinomial(nn.Module):
         Genes.
     link
         ``"softmax"``: the shares of a cell's genes are softmax(raw output) and sum to 1. ``"log"``: they are
-        exp(raw output), so that a decoder's weights are log fold changes of single genes; a sparse coder's additive
-        programmes read better so.
+        exp(raw output), so that a decoder's weights are log fold changes of single genes; a sparse coder's
+        additive programmes read better so.
 
     References
     ----------

@@ -13,7 +13,8 @@ from torch.distributions.kl import register_kl
 
 
 class SpikeAndSlab(Distribution):
-    r"""Zero with probability :math:`1-\gamma`, else a draw from :math:`N(\mu, \sigma^2)`; independent entries.
+    r"""Zero with probability :math:`1-\gamma`, else a draw from :math:`N(\mu, \sigma^2)`; independent
+    entries.
 
     Parameters
     ----------
@@ -41,7 +42,9 @@ class SpikeAndSlab(Distribution):
     }
     support = constraints.real
 
-    def __init__(self, loc: Tensor, scale: Tensor, logits: Tensor, *, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, loc: Tensor, scale: Tensor, logits: Tensor, *, validate_args: bool | None = None
+    ) -> None:
         self.loc, self.scale, self.logits = torch.broadcast_tensors(loc, scale, logits)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
@@ -76,7 +79,9 @@ class SpikeAndSlab(Distribution):
 
 def kl_slab(q: Normal | SpikeAndSlab, p: Normal | SpikeAndSlab) -> Tensor:
     """Element-wise KL divergence between the two Gaussian slabs (nats), not yet weighted by inclusion."""
-    return kl_divergence(Normal(q.loc, q.scale, validate_args=False), Normal(p.loc, p.scale, validate_args=False))
+    return kl_divergence(
+        Normal(q.loc, q.scale, validate_args=False), Normal(p.loc, p.scale, validate_args=False)
+    )
 
 
 def kl_spike(q_logits: Tensor, p_logits: Tensor) -> Tensor:

@@ -114,7 +114,9 @@ def _layers(model: Any) -> list[Mapping[str, Any]]:
     if hasattr(model, "get_architecture"):
         model = model.get_architecture()
     if not isinstance(model, Iterable) or isinstance(model, str | Mapping):
-        raise DataError(f"model: {type(model).__name__} has no method get_architecture() and is no list of layers.")
+        raise DataError(
+            f"model: {type(model).__name__} has no method get_architecture() and is no list of layers."
+        )
     layers = list(model)
     if not layers:
         raise DataError("model: its architecture has no layers.")
@@ -154,7 +156,8 @@ def _box(layer: Mapping[str, Any], largest: int) -> _Box:
     name = _wrap(words, room, _NAME_SIZE, bold=True)
     detail = _wrap(str(layer.get("detail") or "").split(), room, _DETAIL_SIZE)
     longest = max(
-        [_text_width(line, _NAME_SIZE, bold=True) for line in name] + [_text_width(d, _DETAIL_SIZE) for d in detail]
+        [_text_width(line, _NAME_SIZE, bold=True) for line in name]
+        + [_text_width(d, _DETAIL_SIZE) for d in detail]
     )
     return _Box(layer["part"], layer.get("branch"), name, detail, max(room, longest) + 2 * _PADDING)
 
@@ -250,6 +253,8 @@ def _bracket(ax: Axes, rows: Sequence[Sequence[_Box]], scale: float) -> None:
             continue
         top, bottom = boxes[0].y, boxes[-1].y - boxes[-1].height
         color = _COLORS[part]
-        ax.plot([_MARGIN - 0.16] * 2, [top, bottom], color=color, linewidth=2.5 * scale, solid_capstyle="round")
+        ax.plot(
+            [_MARGIN - 0.16] * 2, [top, bottom], color=color, linewidth=2.5 * scale, solid_capstyle="round"
+        )
         place: dict[str, Any] = {"ha": "right", "va": "center", "color": color}
         ax.text(_MARGIN - 0.25, (top + bottom) / 2, part, fontsize=_NAME_SIZE * scale, **place)

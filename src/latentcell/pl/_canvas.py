@@ -22,14 +22,17 @@ def has_frame() -> bool:
 
 
 def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Sorted centres moved apart as little as possible (least squares), each with `gap` of room in [low, high].
+    """Sorted centres moved apart as little as possible (least squares), each with `gap` of room in [low,
+    high].
 
     Where `high - low` has no room for that, they are spaced evenly over it.
     """
     gap = min(gap, (high - low) / len(positions))
     low, high = low + gap / 2, high - gap / 2
     steps = gap * np.arange(len(positions))
-    return IsotonicRegression(y_min=low, y_max=high - steps[-1]).fit_transform(steps, positions - steps) + steps
+    return (
+        IsotonicRegression(y_min=low, y_max=high - steps[-1]).fit_transform(steps, positions - steps) + steps
+    )
 
 
 def part(ax: Axes, texts: Sequence[Text]) -> None:

@@ -44,7 +44,9 @@ def obs_labels(adata: AnnData, key: str, argument: str) -> pd.Categorical:
         If there is no such column. The message names `argument` and the columns there are.
     """
     if key not in adata.obs:
-        raise DataError(f"{argument}={key!r} is not a column of adata.obs, which has: {_listed(adata.obs.columns)}.")
+        raise DataError(
+            f"{argument}={key!r} is not a column of adata.obs, which has: {_listed(adata.obs.columns)}."
+        )
     values = adata.obs[key]
     labels = as_labels(values)
     return as_labels(values.astype("category")) if labels is None else labels  # type: ignore[return-value]
@@ -82,7 +84,9 @@ def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, 
     stored = _stored_colors(adata, key)
     colors = stored if stored is not None and len(stored) >= len(names) else default_colors(len(names))
     used = set(labels.codes)
-    return {name: color for code, (name, color) in enumerate(zip(names, colors, strict=False)) if code in used}
+    return {
+        name: color for code, (name, color) in enumerate(zip(names, colors, strict=False)) if code in used
+    }
 
 
 def default_colors(n: int) -> list[str]:

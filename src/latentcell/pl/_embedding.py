@@ -19,7 +19,15 @@ from sklearn.cluster import KMeans
 from latentcell._errors import DataError
 
 from ._canvas import has_frame, part, rasterize
-from ._colors import MISSING, MISSING_COLOR, color_values, default_colors, label_colors, obs_labels, other_colors
+from ._colors import (
+    MISSING,
+    MISSING_COLOR,
+    color_values,
+    default_colors,
+    label_colors,
+    obs_labels,
+    other_colors,
+)
 
 _BASIS_WORDS = {"tsne": "tSNE", "umap": "UMAP", "pca": "PCA"}
 _AXIS_WORDS = {"PCA": "PC"}
@@ -137,12 +145,16 @@ def embedding(
         panels.append((f"{_basis_title(key)}: {color}" if color else _basis_title(key), xyz, left))
         panels.append((f"{_basis_title(key)}: {right.title}", xyz, right))
 
-    legends = [] if legend_loc == "none" else _legends([c for _, _, c in panels], on_data=legend_loc == "on data")
+    legends = (
+        [] if legend_loc == "none" else _legends([c for _, _, c in panels], on_data=legend_loc == "on data")
+    )
     if ax is not None:
         if len(panels) > 1:
             raise DataError(f"ax: it holds one panel, and this call draws {len(panels)}. Leave ax out.")
         if (ax.name == "3d") != (dimensions[0] == 3):
-            raise DataError(f'ax: dims={dims!r} needs Axes made with projection="3d" if and only if it is "3d".')
+            raise DataError(
+                f'ax: dims={dims!r} needs Axes made with projection="3d" if and only if it is "3d".'
+            )
         axes, figure = [ax], ax.figure
     else:
         projections = [f"{xyz.shape[1]}d" for _, xyz, _ in panels]
@@ -162,7 +174,9 @@ def embedding(
         _label_axes(panel, _basis_title(key))
 
     if norm is not None:
-        bar = figure.colorbar(ScalarMappable(norm, colormap), ax=axes, shrink=0.7, aspect=25, label=left.title)
+        bar = figure.colorbar(
+            ScalarMappable(norm, colormap), ax=axes, shrink=0.7, aspect=25, label=left.title
+        )
         bar.outline.set_visible(False)
     if legends:
         _draw_legend(figure if ax is None else ax, legends)
@@ -198,7 +212,9 @@ def _coordinates(adata: AnnData, key: str, n: int) -> np.ndarray:
     values = values[:, :n].astype(float)
     if not np.isfinite(values).all():
         bad = adata.obs_names[~np.isfinite(values).all(axis=1)]
-        raise DataError(f"adata.obsm[{key!r}] is NaN or infinite in {len(bad)} cells, the first is {bad[0]!r}.")
+        raise DataError(
+            f"adata.obsm[{key!r}] is NaN or infinite in {len(bad)} cells, the first is {bad[0]!r}."
+        )
     return values
 
 
@@ -275,7 +291,9 @@ def _grid(projections: Sequence[str], ncols: int, legend_width: float) -> list[A
     ]
 
 
-def _draw(ax: Any, xyz: np.ndarray, coloring: _Coloring, size: float, cmap: Colormap, norm: Normalize | None) -> None:
+def _draw(
+    ax: Any, xyz: np.ndarray, coloring: _Coloring, size: float, cmap: Colormap, norm: Normalize | None
+) -> None:
     """The points: those without a value first, so that they lie below."""
     shape: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": rasterize()}
     if ax.name == "3d":
@@ -284,7 +302,9 @@ def _draw(ax: Any, xyz: np.ndarray, coloring: _Coloring, size: float, cmap: Colo
         ax.set_box_aspect(None, zoom=0.9)
     if coloring.labels is not None and coloring.colors is not None:
         known = coloring.labels.codes >= 0
-        palette = to_rgba_array([coloring.colors.get(name, MISSING_COLOR) for name in coloring.labels.categories])
+        palette = to_rgba_array(
+            [coloring.colors.get(name, MISSING_COLOR) for name in coloring.labels.categories]
+        )
         style: dict[str, Any] = {"c": palette[coloring.labels.codes[known]]}
         order = np.flatnonzero(known)
     elif coloring.numbers is not None:
@@ -378,10 +398,17 @@ def _draw_legend(where: Any, legends: Sequence[tuple[str, list[Line2D]]]) -> Non
     if isinstance(where, Axes):
         offset = 1.15 if where.name == "3d" else 1.02
         legend = where.legend(
-            handles=handles, title=title, frameon=False, ncols=ncols, loc="center left", bbox_to_anchor=(offset, 0.5)
+            handles=handles,
+            title=title,
+            frameon=False,
+            ncols=ncols,
+            loc="center left",
+            bbox_to_anchor=(offset, 0.5),
         )
     else:
-        legend = where.legend(handles=handles, title=title, frameon=False, ncols=ncols, loc="outside right center")
+        legend = where.legend(
+            handles=handles, title=title, frameon=False, ncols=ncols, loc="outside right center"
+        )
     legend.set_alignment("left")
     for i in headings:
         legend.get_texts()[i].set_fontweight("bold")

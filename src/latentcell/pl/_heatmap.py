@@ -176,7 +176,10 @@ def _rows(codes: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
     groups = [np.flatnonzero(codes == code) for code in [*range(codes.max(initial=-1) + 1), -1]]
     if len(codes) > max_cells:
         rng = np.random.default_rng(seed)
-        kept = [min(len(group), max(_FEWEST_CELLS, round(len(group) * max_cells / len(codes)))) for group in groups]
+        kept = [
+            min(len(group), max(_FEWEST_CELLS, round(len(group) * max_cells / len(codes))))
+            for group in groups
+        ]
         groups = [np.sort(rng.choice(group, n, replace=False)) for group, n in zip(groups, kept, strict=True)]
     return np.concatenate(groups)
 

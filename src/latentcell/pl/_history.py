@@ -126,7 +126,9 @@ def _curves(history: Any) -> dict[str, pd.Series]:
 def _series(key: str, value: Any) -> pd.Series:
     if isinstance(value, pd.DataFrame):
         if value.shape[1] != 1:
-            raise DataError(f"history[{key!r}] has {value.shape[1]} columns; a data frame of one column is expected.")
+            raise DataError(
+                f"history[{key!r}] has {value.shape[1]} columns; a data frame of one column is expected."
+            )
         value = value.iloc[:, 0]
     try:
         return pd.Series(value).astype(float).dropna()
@@ -145,16 +147,22 @@ def _parse(key: str) -> tuple[str, str]:
     return quantity + "_per_step" * step, "validation" if split == "val" else split
 
 
-def _panels(curves: Mapping[str, pd.Series], keys: str | Sequence[str] | None, *, first_only: bool) -> list[_Panel]:
+def _panels(
+    curves: Mapping[str, pd.Series], keys: str | Sequence[str] | None, *, first_only: bool
+) -> list[_Panel]:
     """The chosen curves grouped by quantity; by default the loss first and the schedules last."""
     parsed = {key: _parse(key) for key in curves}
     chosen = list(curves)
     if keys is not None:
         chosen = []
         for wanted in [keys] if isinstance(keys, str) else keys:
-            matches = [wanted] if wanted in curves else [key for key, (name, _) in parsed.items() if name == wanted]
+            matches = (
+                [wanted] if wanted in curves else [key for key, (name, _) in parsed.items() if name == wanted]
+            )
             if not matches:
-                raise DataError(f"keys: {wanted!r} is not in the history, which has: {', '.join(map(repr, curves))}.")
+                raise DataError(
+                    f"keys: {wanted!r} is not in the history, which has: {', '.join(map(repr, curves))}."
+                )
             chosen += [key for key in matches if key not in chosen]
     panels: dict[str, _Panel] = {}
     for key in chosen:

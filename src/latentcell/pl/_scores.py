@@ -121,7 +121,9 @@ def scores(
     return ax
 
 
-def _summarise(table: pd.DataFrame, index: str | None, columns: str, values: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _summarise(
+    table: pd.DataFrame, index: str | None, columns: str, values: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean and standard deviation (NaN for a single value) over repeats, models x metrics."""
     if not len(table):
         raise DataError("table: it has no rows.")
@@ -199,7 +201,9 @@ def _annotate(
     """Write the cells, row by row."""
     values, spreads = means.to_numpy(dtype=float), deviations.to_numpy(dtype=float)
     decimals = [_decimals(column, digits) for column in values.T]
-    rounded = np.stack([column.round(places) for column, places in zip(values.T, decimals, strict=True)], axis=1)
+    rounded = np.stack(
+        [column.round(places) for column, places in zip(values.T, decimals, strict=True)], axis=1
+    )
     signed = np.where(np.isfinite(rounded), np.where(reverse, -rounded, rounded), -np.inf)
     is_best = (signed == signed.max(axis=0)) & np.isfinite(signed) & (np.isfinite(signed).sum(axis=0) > 1)
     for i in range(means.shape[0]):

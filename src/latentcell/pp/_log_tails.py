@@ -1,6 +1,8 @@
-"""Tails of the F and chi-squared distributions on the log scale, where the probabilities themselves underflow.
+"""Tails of the F and chi-squared distributions on the log scale, where the probabilities themselves
+underflow.
 
-Strongly variable genes over thousands of cells have p-values far below 1e-300; their order and size still matter.
+Strongly variable genes over thousands of cells have p-values far below 1e-300; their order and size still
+matter.
 """
 
 from collections.abc import Callable
@@ -17,10 +19,10 @@ _TINY = np.finfo(np.float64).tiny
 def log_f_sf(x: np.ndarray, df: float) -> np.ndarray:
     """Log of the upper tail of the F distribution with `df` and `df` degrees of freedom.
 
-    P(F > x) is the regularised incomplete beta function I_y(a, a) with a = df / 2 and y = 1 / (1 + x). Where it
-    is too small for a float, log I_y(a, a) = a log(y (1 - y)) - log a - log B(a, a) + log S is used, with the
-    hypergeometric series S = sum_k prod_{i<k} y (2a + i) / (a + 1 + i): all terms are positive. The lower tail is
-    P(F < x) = P(F > 1 / x).
+    P(F > x) is the regularised incomplete beta function I_y(a, a) with a = df / 2 and y = 1 / (1 + x). Where
+    it is too small for a float, log I_y(a, a) = a log(y (1 - y)) - log a - log B(a, a) + log S is used, with
+    the hypergeometric series S = sum_k prod_{i<k} y (2a + i) / (a + 1 + i): all terms are positive. The lower
+    tail is P(F < x) = P(F > 1 / x).
 
     Examples
     --------
@@ -40,10 +42,11 @@ def log_f_sf(x: np.ndarray, df: float) -> np.ndarray:
 
 
 def chi2_quantile(log_p: np.ndarray, df: float, *, upper: np.ndarray) -> np.ndarray:
-    """Quantile of the chi-squared distribution with `df` degrees of freedom for the log of a tail probability.
+    """Quantile of the chi-squared distribution with `df` degrees of freedom for the log of a tail
+    probability.
 
-    `upper` says for each value whether it is the upper tail or the lower one. Where the probability underflows,
-    Newton's method solves for the logarithm of the quantile: both log tails are concave in it.
+    `upper` says for each value whether it is the upper tail or the lower one. Where the probability
+    underflows, Newton's method solves for the logarithm of the quantile: both log tails are concave in it.
 
     Examples
     --------

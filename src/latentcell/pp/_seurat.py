@@ -89,8 +89,8 @@ def seurat(
     Raises
     ------
     DataError
-        If ``X`` does not hold counts, if `adata` is a view or backed, if no gene name begins with `mt_prefix`,
-        if a filter leaves nothing, or if a parameter makes no sense.
+        If ``X`` does not hold counts, if `adata` is a view or backed, if no gene name begins with
+        `mt_prefix`, if a filter leaves nothing, or if a parameter makes no sense.
 
     References
     ----------
@@ -200,7 +200,9 @@ def _good_cells(
     cells = np.logical_and.reduce(list(passes.values()))
     if not cells.any():
         each = ", ".join(f"{np.sum(good)} have {what}" for what, good in passes.items())
-        raise DataError(f"No cell is left: of {len(cells)} cells, {each}, and none has all of it. Loosen that filter.")
+        raise DataError(
+            f"No cell is left: of {len(cells)} cells, {each}, and none has all of it. Loosen that filter."
+        )
     return cells
 
 

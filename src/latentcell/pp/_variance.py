@@ -35,26 +35,27 @@ def normalize_variance(
 
     In most single-cell data the variance of a gene follows its mean, so the genes of highest mean dominate
     distances and principal components, and the markers of rare cells do not show. The steps are those of
-    pagoda2 and of MUDAN's ``normalizeVariance``, for gene g with mean :math:`m_g` and variance :math:`v_g` over
-    n cells:
+    pagoda2 and of MUDAN's ``normalizeVariance``, for gene g with mean :math:`m_g` and variance :math:`v_g`
+    over n cells:
 
     1. fit a smooth trend :math:`\log v = s(\log m) + r` over all genes (cubic spline of `k` basis functions);
     2. test the residual: :math:`p_g = P(F_{n,n} > e^{r_g})`, Benjamini-Hochberg over genes;
-    3. turn it into a variance: :math:`u_g` with :math:`P(\chi^2_{n-1} > (n-1) u_g) = p_g`, within 1e-3 and 1e3;
-    4. multiply the gene by :math:`\sqrt{u_g / v_g}`, after which its variance is :math:`u_g`, about 1 for a gene
+    3. turn it into a variance: :math:`u_g` with :math:`P(\chi^2_{n-1} > (n-1) u_g) = p_g`, within 1e-3 and
+    1e3; 4. multiply the gene by :math:`\sqrt{u_g / v_g}`, after which its variance is :math:`u_g`, about 1
+    for a gene
        on the trend.
 
-    Values keep their zero; nothing is centred. Two differences: MUDAN's code takes the number of genes for n in
-    step 3, where the number of cells belongs and is used here; and its trend is a penalised spline of the same
-    size, this one is not penalised.
+    Values keep their zero; nothing is centred. Two differences: MUDAN's code takes the number of genes for n
+    in step 3, where the number of cells belongs and is used here; and its trend is a penalised spline of the
+    same size, this one is not penalised.
 
     Parameters
     ----------
     adata
         Cells x genes, non-negative values of any unit (counts, normalised, log1p), in memory.
     alpha
-        Genes whose adjusted p-value is at most this are marked overdispersed; with 1 all are that vary at all.
-        The matrix always holds all genes.
+        Genes whose adjusted p-value is at most this are marked overdispersed; with 1 all are that vary at
+        all. The matrix always holds all genes.
     k
         Number of basis functions of the trend; 2 is a straight line.
     layer
@@ -82,13 +83,13 @@ def normalize_variance(
     Raises
     ------
     DataError
-        If values are negative or not finite, if there are fewer than ``1.5 * k`` genes that vary, if `adata` is a
-        view or backed, or if a parameter makes no sense.
+        If values are negative or not finite, if there are fewer than ``1.5 * k`` genes that vary, if `adata`
+        is a view or backed, or if a parameter makes no sense.
 
     References
     ----------
-    Fan et al. (2016), Characterizing transcriptional heterogeneity through pathway and gene set overdispersion
-    analysis, Nat Methods 13, https://doi.org/10.1038/nmeth.3734 (PAGODA);
+    Fan et al. (2016), Characterizing transcriptional heterogeneity through pathway and gene set
+    overdispersion analysis, Nat Methods 13, https://doi.org/10.1038/nmeth.3734 (PAGODA);
     https://github.com/kharchenkolab/pagoda2 and https://github.com/JEFworks/MUDAN for the steps.
 
     Examples

@@ -32,10 +32,10 @@ def compare(
     """Compare embeddings by how well clusters found in them agree with known groups.
 
     Every embedding goes through every protocol with every seed: :func:`latentcell.metrics.kmeans_tsne` and
-    :func:`latentcell.metrics.leiden` (of which the resolution with the highest NMI is reported). Put a PCA among
-    the embeddings: it is hard to beat, and groups that were themselves found by clustering principal components
-    favour it. The spread over `seeds` is that of clustering alone; for that of training, train a model several
-    times and name the results together: ``{"VSC": ["X_vsc_0", "X_vsc_1"]}``.
+    :func:`latentcell.metrics.leiden` (of which the resolution with the highest NMI is reported). Put a PCA
+    among the embeddings: it is hard to beat, and groups that were themselves found by clustering principal
+    components favour it. The spread over `seeds` is that of clustering alone; for that of training, train a
+    model several times and name the results together: ``{"VSC": ["X_vsc_0", "X_vsc_1"]}``.
 
     **Cells without a label are left out**, and their number is in ``.attrs``.
 
@@ -44,8 +44,8 @@ def compare(
     adata
         Annotated cells; not changed.
     keys
-        Embeddings: keys of ``adata.obsm``; or a dict from the name of an embedding to its key, to several keys
-        (runs of the same method), or to an array, cells x dimensions.
+        Embeddings: keys of ``adata.obsm``; or a dict from the name of an embedding to its key, to several
+        keys (runs of the same method), or to an array, cells x dimensions.
     groupby
         Column of ``adata.obs`` with the known groups.
     protocol
@@ -62,15 +62,18 @@ def compare(
     Returns
     -------
     DataFrame in long form, one row for each number, with the columns ``embedding``, ``run`` (0, 1, ... over
-    several keys of an embedding), ``n_dims``, ``protocol``, ``seed``, ``metric``, ``value``. Metrics are ``nmi``,
+    several keys of an embedding), ``n_dims``, ``protocol``, ``seed``, ``metric``, ``value``. Metrics are
+    ``nmi``,
     ``ari``, ``homogeneity``, ``completeness`` (higher is better, see :func:`latentcell.metrics.clustering`),
-    ``n_clusters``, and for ``"leiden"`` the ``resolution``. ``.attrs`` has ``groupby``, ``n_cells`` (used) and
+    ``n_clusters``, and for ``"leiden"`` the ``resolution``. ``.attrs`` has ``groupby``, ``n_cells`` (used)
+    and
     ``n_unlabelled`` (left out).
 
     Raises
     ------
     DataError
-        If a key, column or protocol does not exist, if a code is not finite, or if there are fewer than two groups.
+        If a key, column or protocol does not exist, if a code is not finite, or if there are fewer than two
+        groups.
 
     References
     ----------
@@ -159,5 +162,7 @@ def _array(adata: AnnData, name: str, run: Any) -> np.ndarray:
         run = adata.obsm[run]
     z = np.asarray(run)
     if z.ndim != 2 or len(z) != adata.n_obs:
-        raise DataError(f"The embedding {name!r} has the shape {z.shape}; it must be {adata.n_obs} x dimensions.")
+        raise DataError(
+            f"The embedding {name!r} has the shape {z.shape}; it must be {adata.n_obs} x dimensions."
+        )
     return z

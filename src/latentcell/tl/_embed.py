@@ -33,12 +33,12 @@ def ae(
     adata
         Cells x genes; not a view.
     layer
-        ``layers`` key of the matrix to model; None is ``X``. The likelihood follows from what it holds: counts give
-        the negative binomial, values from 0 to 1 binary cross-entropy, others the normal distribution. What was
-        chosen is written to ``uns``; ``gene_likelihood=`` overrides it.
+        ``layers`` key of the matrix to model; None is ``X``. The likelihood follows from what it holds:
+        counts give the negative binomial, values from 0 to 1 binary cross-entropy, others the normal
+        distribution. What was chosen is written to ``uns``; ``gene_likelihood=`` overrides it.
     mask_var
-        Genes to use: a boolean ``var`` key or array, or None for all. ``"auto"`` takes ``var["highly_variable"]``
-        where it is there, as ``sc.pp.pca`` does.
+        Genes to use: a boolean ``var`` key or array, or None for all. ``"auto"`` takes
+        ``var["highly_variable"]`` where it is there, as ``sc.pp.pca`` does.
     batch_key
         ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
     max_epochs
@@ -224,7 +224,9 @@ def _selection(adata: AnnData, layer: str | None, mask_var: Mask, batch_key: str
     if not isinstance(adata, AnnData):
         raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
     if adata.is_view:
-        raise DataError("adata is a view, results would be lost; first make it your own: adata = adata.copy()")
+        raise DataError(
+            "adata is a view, results would be lost; first make it your own: adata = adata.copy()"
+        )
     if not adata.var_names.is_unique:
         raise DataError("gene names are not unique; first call adata.var_names_make_unique()")
     if layer is not None and layer not in adata.layers:

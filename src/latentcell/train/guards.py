@@ -13,8 +13,11 @@ _CURE = (
 )
 
 
-def check_finite(loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor], step: int, lr: float) -> None:
-    """Raise :class:`TrainingDivergedError` at a loss that is not finite, naming step, term, cells and the cure.
+def check_finite(
+    loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor], step: int, lr: float
+) -> None:
+    """Raise :class:`TrainingDivergedError` at a loss that is not finite, naming step, term, cells and the
+    cure.
 
     Parameters
     ----------
@@ -45,7 +48,9 @@ def check_weights(module: nn.Module, epoch: int, lr: float) -> None:
     A finite loss can have a gradient that is not; the weights are then broken before any loss shows it.
     """
     if not all_finite(module):
-        raise TrainingDivergedError(f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_CURE}")
+        raise TrainingDivergedError(
+            f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_CURE}"
+        )
 
 
 def all_finite(module: nn.Module) -> bool:

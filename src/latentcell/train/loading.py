@@ -1,8 +1,8 @@
 """Cells to batches: rows of a matrix, in the order asked for, as float32 tensors.
 
 The matrix may be a numpy array, a scipy sparse matrix or array, or a backed one (h5py dataset or anndata's
-on-disk sparse data set). It is never copied and never made dense as a whole; only a batch is. The one exception
-is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
+on-disk sparse data set). It is never copied and never made dense as a whole; only a batch is. The one
+exception is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
 """
 
 from collections.abc import Iterator
@@ -53,8 +53,8 @@ class Cells:
 class CellLoader:
     """Batches of cells, shuffled anew each epoch if asked, the same for the same seed and epoch.
 
-    The order of an epoch is a function of seed and epoch alone, so that a resumed run sees the same batches. A
-    last batch of a single cell, which batch normalisation cannot use, joins the one before it.
+    The order of an epoch is a function of seed and epoch alone, so that a resumed run sees the same batches.
+    A last batch of a single cell, which batch normalisation cannot use, joins the one before it.
 
     Parameters
     ----------
@@ -118,7 +118,9 @@ def by_rows(matrix: Any) -> Any:
             # scipy would copy all indices at every read if the two types differ
             narrow = matrix.indptr.astype(matrix.indices.dtype)
             fits = matrix.nnz <= np.iinfo(matrix.indices.dtype).max
-            indptr, indices = (narrow, matrix.indices) if fits else (matrix.indptr, matrix.indices.astype(np.int64))
+            indptr, indices = (
+                (narrow, matrix.indices) if fits else (matrix.indptr, matrix.indices.astype(np.int64))
+            )
             rows = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
             rows.data, rows.indices, rows.indptr = matrix.data, indices, indptr
             return rows

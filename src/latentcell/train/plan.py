@@ -149,7 +149,10 @@ class TrainingPlan(pl.LightningModule):
     def _add(self, part: str, loss: Tensor, terms: dict[str, Tensor]) -> None:
         n = next(iter(terms.values())).shape[0]
         sums = self._sums[part]
-        for name, value in {"loss": loss.detach() * n, **{k: v.detach().sum() for k, v in terms.items()}}.items():
+        for name, value in {
+            "loss": loss.detach() * n,
+            **{k: v.detach().sum() for k, v in terms.items()},
+        }.items():
             sums[name] = sums[name] + value if name in sums else value
         self._n_cells[part] += n
 

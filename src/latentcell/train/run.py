@@ -40,7 +40,9 @@ class ProgressBar(Callback):
             console=Console(stderr=True),
             refresh_per_second=10,
         )
-        self.task = self.bar.add_task(self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-")
+        self.task = self.bar.add_task(
+            self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-"
+        )
         self.bar.start()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -134,7 +136,8 @@ def fit(
         callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
         callbacks.append(
-            # save_last=True would write nothing here: Lightning then saves "last" only beside another checkpoint
+            # save_last=True would write nothing here: Lightning then saves "last" only beside another
+            # checkpoint
             ModelCheckpoint(
                 dirpath=checkpoint_dir,
                 filename=CHECKPOINT.removesuffix(".ckpt"),
