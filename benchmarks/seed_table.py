@@ -42,7 +42,7 @@ def data_folder() -> Path:
 
 
 def prepare(name: str) -> tuple[ad.AnnData, str]:
-    """Cells with counts in layers["counts"], log-normalised X, highly variable genes marked; and the label key."""
+    """Cells with layers["counts"], log-normalised X and marked highly variable genes; and the label key."""
     if name == "pbmc3k":
         adata = lc.datasets.pbmc3k()
         lc.pp.seurat(adata)

@@ -1,5 +1,4 @@
-"""Who may import whom, and what nobody may do: the arrows and rules of docs/architecture.md, held by parsing
-src.
+"""Who may import whom, and what nobody may do: arrows and rules of docs/architecture.md, held by parsing src.
 
 Every import counts, also those inside functions, under ``TYPE_CHECKING``, through ``importlib.import_module``
 and through attributes of the package itself (``import latentcell as lc; lc.pp``).
@@ -124,7 +123,7 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def dotted(node: ast.AST, names: dict[str, str]) -> str | None:
-    """Full name of ``np.random.seed`` after imports: ``numpy.random.seed``; None for what was not imported."""
+    """Full name of ``np.random.seed`` after imports: ``numpy.random.seed``; None if not imported."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -156,7 +155,7 @@ def imports(tree: ast.AST, package: str, names: dict[str, str]) -> Iterator[tupl
 
 
 def named_module(argument: ast.expr | None, package: str) -> str:
-    """What the argument of ``import_module`` names: a constant, or ``f"{__name__}.{...}"``, which stays in its room."""
+    """What ``import_module``'s argument names: a constant, or ``f"{__name__}.{...}"``, in its own room."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         return argument.value
     if isinstance(argument, ast.JoinedStr) and len(argument.values) > 1:
@@ -172,7 +171,7 @@ def parents_of(tree: ast.AST) -> dict[ast.AST, ast.AST]:
 
 
 def inside_with(node: ast.AST, parents: dict[ast.AST, ast.AST], names: dict[str, str], manager: str) -> bool:
-    """Whether `node` stands under ``with <manager>(...)``, where `manager` ends the context manager's full name."""
+    """Whether `node` stands under ``with <manager>(...)``, where `manager` ends the manager's full name."""
     while node in parents:
         node = parents[node]
         if isinstance(node, ast.With | ast.AsyncWith):
@@ -338,7 +337,8 @@ def test_a_planted_violation_is_found(tmp_path, file, code, expected):
     [
         (
             "nn/a.py",
-            "import math\nimport numpy as np\nimport torch\nfrom torch import nn\nfrom latentcell.nn import mlp",
+            "import math\nimport numpy as np\nimport torch\nfrom torch import nn\n"
+            "from latentcell.nn import mlp",
         ),
         ("module/a.py", "from scvi.module.base import BaseModuleClass\nfrom latentcell.nn.mlp import MLP"),
         ("train/a.py", "import lightning.pytorch as pl\nfrom lightning.pytorch.callbacks import Callback"),

@@ -74,10 +74,11 @@ def test_import_is_fast():
 def test_import_changes_nothing_global():
     code = """
 import logging, random, warnings
-before = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level,
-random.getstate()) import latentcell
-after = (list(warnings.filters), list(logging.getLogger().handlers), logging.getLogger().level,
-random.getstate()) print(before == after)
+root = logging.getLogger()
+before = (list(warnings.filters), list(root.handlers), root.level, random.getstate())
+import latentcell
+after = (list(warnings.filters), list(root.handlers), root.level, random.getstate())
+print(before == after)
 """
     assert fresh(code).strip() == "True"
 

@@ -30,7 +30,9 @@ _NEEDED = {
 
 _FIX = {
     "finite": "Remove or impute them before going on.",
-    "non-negative": "Are these scaled data? Use the unscaled values, e.g. a layer with counts or log1p values.",
+    "non-negative": (
+        "Are these scaled data? Use the unscaled values, e.g. a layer with counts or log1p values."
+    ),
     "integer": (
         "Are these normalised or log-transformed data? Use the layer that holds the raw counts "
         "(`layer='counts'`), or a method for continuous values."
@@ -132,14 +134,14 @@ def check_matrix(
     >>> check_matrix(np.array([[0, 2.5]]), ["c1"], ["g1", "g2"], kind="counts")
     Traceback (most recent call last):
         ...
-    latentcell._errors.DataError: X holds fractional values where counts are needed: cell 'c1', gene 'g2':
-    2.5. ...
+    latentcell._errors.DataError: X holds fractional values where counts are needed: cell 'c1', gene 'g2'...
     """
     if kind not in get_args(Requirement):
         raise DataError(f"kind={kind!r} is not one of {', '.join(map(repr, get_args(Requirement)))}.")
     if X.shape != (len(obs_names), len(var_names)):
         raise DataError(
-            f"{where} has the shape {tuple(X.shape)}, but there are {len(obs_names)} cells and {len(var_names)} genes."
+            f"{where} has the shape {tuple(X.shape)}, but there are {len(obs_names)} cells "
+            f"and {len(var_names)} genes."
         )
     needed = _NEEDED[kind]
     filled = np.zeros(X.shape[0], dtype=bool)
@@ -202,7 +204,7 @@ _Chunk = tuple[
 
 
 def _chunks(X: Any) -> Iterator[_Chunk]:
-    """Yield stored values with two functions: positions -> (cells, genes), and mark cells that have counts."""
+    """Yield stored values with two functions: positions -> (cells, genes), and mark cells with counts."""
     if sparse.issparse(X):
         yield from _sparse_chunks(X if X.format in ("csr", "csc") else X.tocsr())
         return

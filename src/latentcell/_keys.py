@@ -26,7 +26,7 @@ def hard(key_added: str) -> str:
 
 
 def inclusion(key_added: str) -> str:
-    """``obsm`` key of the inclusion probabilities that belong to `key_added`: ``"X_vsc" -> "vsc_inclusion"``."""
+    """``obsm`` key of the inclusion probabilities of `key_added`: ``"X_vsc" -> "vsc_inclusion"``."""
     return f"{params(key_added)}_inclusion"
 
 

@@ -1,4 +1,4 @@
-"""The only file that touches names of scvi-tools which are not public; differences of its versions end here."""
+"""The only file that uses private names of scvi-tools; differences of its versions end here."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from scvi import REGISTRY_KEYS
 from scvi.data import AnnDataManager, fields
 
 SCVI_PREFIX = "_scvi_"
-"""Prefix of the slots (``obs``, ``obsm``, ``uns``) in which scvi-tools keeps the codes of registered fields."""
+"""Prefix of the slots (``obs``, ``obsm``, ``uns``) where scvi-tools keeps the codes of registered fields."""
 
 
 def register(

@@ -2,8 +2,7 @@
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the input cannot be
 used (one line says what to do), 2 wrong usage, 130 interrupted. Libraries are imported by the commands, so
-that
-``--help`` is instant.
+that ``--help`` is instant.
 """
 
 import argparse
@@ -65,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0 done, 1 the input cannot be used, 130 interrupted. Wrong usage leaves by `SystemExit` with
-    code 2.
+    Exit code: 0 done, 1 the input cannot be used, 130 interrupted. Wrong usage leaves by
+    `SystemExit` with code 2.
 
     Examples
     --------
@@ -136,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--groupby",
         metavar="COLUMN",
-        help="column of obs with known labels (default: cell_type if there is one; without labels, no scores)",
+        help=(
+            "column of obs with known labels (default: cell_type if there is one; without labels, no scores)"
+        ),
     )
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     demo.add_argument(
@@ -220,7 +221,8 @@ def _embed(args: argparse.Namespace) -> None:
     _write(adata, args.out)
     say("done")
     print(
-        f"cells   {args.out}   obsm[{key!r}]: {adata.obsm[key].shape[0]} cells x {adata.obsm[key].shape[1]} dimensions"
+        f"cells   {args.out}   obsm[{key!r}]: "
+        f"{adata.obsm[key].shape[0]} cells x {adata.obsm[key].shape[1]} dimensions"
     )
 
 
@@ -258,7 +260,8 @@ def _demo(args: argparse.Namespace) -> None:
         print(_summary(table), end="\n\n")
     else:
         print(
-            "No labels, hence no scores; name a column of obs with --groupby. Figures show Leiden clusters of VSC.\n"
+            "No labels, hence no scores; name a column of obs with --groupby. "
+            "Figures show Leiden clusters of VSC.\n"
         )
     print(f"cells     {args.out / 'demo.h5ad'}   {adata.n_obs} cells x {adata.n_vars} genes, codes in obsm")
     print(f"figures   {figures}{os.sep}   {n_figures} files")
@@ -321,7 +324,8 @@ def _prepare(adata: "AnnData", say: "_Steps") -> "AnnData":
         )
     elif adata.n_vars > N_TOP_GENES and kind == "non-negative":
         say(
-            f"X holds no counts and is taken as log-normalised; the {N_TOP_GENES} most variable genes are kept"
+            "X holds no counts and is taken as log-normalised; "
+            f"the {N_TOP_GENES} most variable genes are kept"
         )
         sc.pp.highly_variable_genes(adata, n_top_genes=N_TOP_GENES)
         adata = adata[:, adata.var["highly_variable"].to_numpy()].copy()
@@ -399,7 +403,7 @@ def _draw(
 
 
 def _programme_genes(adata: "AnnData", per_dimension: int = 3) -> list[str] | None:
-    """The genes with the largest loadings of each VSC dimension, or None where the decoder has no loadings."""
+    """The genes with the largest loadings of each VSC dimension; None where the decoder has no loadings."""
     key = _keys.loadings(_keys.latent("vsc"))
     if key not in adata.varm:
         return None

@@ -1,4 +1,4 @@
-"""Saved models: two files without a pickle, the same bits in another process, and clear words about a broken one."""
+"""Saved models: two files without a pickle, the same bits in another process, clear words on a broken one."""
 
 import copy
 import json
@@ -349,7 +349,7 @@ def leaves(value, path=()):
 
 
 def test_any_damage_to_the_record_is_a_model_file_error_or_harmless(folder, Model):
-    """Every entry of model.json in turn is taken out, or replaced by something else: never a bare KeyError."""
+    """Every entry of model.json in turn is taken out or replaced by something else: no bare KeyError."""
     whole = json.loads((folder / "model.json").read_text())
     for path in list(leaves(whole))[1:]:
         if len(path) > {"history": 2, "registry": 4}.get(path[0], 9):

@@ -1,4 +1,4 @@
-"""Training: the same bits for the same seed, a whole history, nothing left behind, and ways to be broken off."""
+"""Training: the same bits for the same seed, a whole history, nothing left behind, ways to break off."""
 
 import signal
 import warnings

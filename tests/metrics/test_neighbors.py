@@ -10,7 +10,7 @@ LABELS = np.array(["rare"] * 6 + ["T"] * 20 + ["B"] * 30)
 
 
 def reference_share(z, member, k):
-    """Expected share among the k nearest other cells if equal distances are ordered at random, cell by cell."""
+    """Expected share among the k nearest other cells with equal distances in random order, cell by cell."""
     share = []
     for i in range(len(z)):
         others = np.delete(np.arange(len(z)), i)

@@ -21,7 +21,7 @@ def linear_cells(n_cells: int = 300, n_genes: int = 12, n_factors: int = 2, seed
 def programme_cells(
     n_cells: int = 400, n_genes: int = 40, n_programmes: int = 4, seed: int = 0
 ) -> ad.AnnData:
-    """Cells that run some of four programmes (obsm["programmes"], mostly 0), each of ten genes, plus noise."""
+    """Cells that run some of four programmes (obsm["programmes"], mostly 0) of ten genes each, plus noise."""
     rng = np.random.default_rng(seed)
     programmes = rng.gamma(4.0, 0.5, size=(n_cells, n_programmes)) * (
         rng.random((n_cells, n_programmes)) < 0.3

@@ -41,7 +41,7 @@ def sizes(model, part):
 
 @pytest.mark.parametrize("Model", [lc.model.AE, lc.model.VAE, lc.model.VSC])
 def test_preset_of_the_pbmc3k_document(make, Model):
-    """d-128-32-16-6 and back, first layer linear, ReLU, squared errors, Adam 1e-3, batch 256, 200 epochs, beta 2."""
+    """d-128-32-16-6 and back, first linear, ReLU, squared error, Adam 1e-3, batch 256, 200 epochs, beta 2."""
     adata = make.linear_cells(n_cells=20)
     Model.setup_anndata(adata)
     model = Model.from_preset("pbmc3k-2020", adata)

@@ -1,4 +1,4 @@
-"""The one module, in every combination of parts: its terms add up, and scvi-tools' interface says the same."""
+"""The one module, in every combination of parts: its terms add up; scvi-tools' interface says the same."""
 
 import numpy as np
 import pandas as pd

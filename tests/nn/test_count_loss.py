@@ -1,4 +1,4 @@
-"""The fast negative binomial against torch's and scipy's, value and gradient, and at the ends of its range."""
+"""The fast negative binomial against torch's and scipy's: value, gradient, ends of its range."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_value_and_gradients_are_torchs(per_cell, dtype, rtol, seed):
 
 @pytest.mark.parametrize("per_cell", [False, True])
 def test_float32_is_as_exact_as_torchs_formula(per_cell):
-    """At large theta, log-gamma functions of nearly the same number are subtracted: the plain formula does so too."""
+    """At large theta, log-gammas of nearly the same number are subtracted: so does the plain formula."""
     ours, theirs = [], []
     for seed in range(20):
         x, log_mu, log_theta = problem(seed, per_cell, torch.float32, largest=2e4)

@@ -181,7 +181,7 @@ def test_usage_is_exact_where_a_dimension_is_on_or_off_in_all_cells():
 @pytest.mark.parametrize(("gate", "temperature"), [("concrete", 0.5), ("concrete", 0.1), ("sigmoid", 50.0)])
 @pytest.mark.parametrize("gamma", [0.03, 0.5, 0.8])
 def test_training_gate_has_its_distribution(gate, temperature, gamma):
-    """Both gates rise with their noise, so that their quantiles are their formula at the noise's quantiles."""
+    """Both gates rise with their noise, so their quantiles are their formula at the noise's quantiles."""
     latent = sparse_latent(1, gate=gate)
     n = 100_000
     # a slab of 1 without noise leaves the gate itself

@@ -1,4 +1,4 @@
-"""Likelihoods: loss against their own torch distribution, scipy and the documents' losses; starts at the data."""
+"""Likelihoods: loss against their torch distribution, scipy and the documents' losses; starts at the data."""
 
 import numpy as np
 import pytest

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 @pytest.fixture(autouse=True)
 def no_stray_state(monkeypatch):
-    """Every test of a figure also checks that drawing shows nothing, changes no setting and adds at most one figure."""
+    """Every test also checks that drawing shows nothing, changes no setting and adds at most one figure."""
 
     def show(*args, **kwargs):
         raise AssertionError("a plotting function called plt.show")
@@ -31,7 +31,7 @@ def no_stray_state(monkeypatch):
 
 @pytest.fixture
 def cells() -> AnnData:
-    """60 cells in three well separated groups of 30, 20 and 10, with 2-D, 3-D and 6-D coordinates; 8 genes."""
+    """60 cells in three well separated groups of 30, 20, 10, with 2-D, 3-D and 6-D coordinates; 8 genes."""
     rng = np.random.default_rng(0)
     group = np.repeat([0, 1, 2], [30, 20, 10])
     rng.shuffle(group)

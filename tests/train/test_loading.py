@@ -1,4 +1,4 @@
-"""Cells to batches: every cell once, in the order asked for, from any kind of matrix, which stays as it was."""
+"""Cells to batches: every cell once, in the order asked for, from any kind of matrix, which stays as is."""
 
 import anndata as ad
 import numpy as np

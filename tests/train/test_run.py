@@ -24,7 +24,7 @@ N_STEPS = 4  # of an epoch: 5, 5, 5 and 6 cells
 
 
 class Toy(nn.Module):
-    """Least squares with a penalty; notes the progress it is told, and may draw noise, fail or be interrupted."""
+    """Least squares with a penalty; notes the progress it is told; may draw noise, fail or be interrupted."""
 
     lr_factor = 1.0
 

@@ -29,9 +29,8 @@ def pbmc68k() -> AnnData:
         log-normalised expression, 0 or above (scanpy keeps it in ``raw`` of ``pbmc68k_reduced``).
     ``obs["cell_type"]`` : categorical
         Ten cell types, named by correlation with sorted populations.
-    ``obs["n_genes"]``, ``obs["percent_mito"]``, ``obs["n_counts"]``, ``obs["S_score"]``,
-    ``obs["G2M_score"]``, \
-``obs["phase"]``, ``obs["louvain"]``
+    ``obs["n_genes"]``, ``obs["percent_mito"]``, ``obs["n_counts"]``, ``obs["S_score"]``, \
+``obs["G2M_score"]``, ``obs["phase"]``, ``obs["louvain"]``
         As scanpy bundles them: quality measures of the full data, cell cycle, clusters.
 
     References

@@ -46,8 +46,7 @@ def simulate_groups(
         Number of rare cells; 0: none.
     n_rare_markers
         Number of marker genes of the rare cells; ``None``: ``n_markers + 1``, as in the tutorial, where the
-        range
-        ``(M - ng):M`` holds 101 genes.
+        range ``(M - ng):M`` holds 101 genes.
     mean, sd
         Of the normal distribution that all values come from.
     shift_mean, shift_sd

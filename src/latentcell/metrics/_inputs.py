@@ -1,4 +1,4 @@
-"""Checks that the metrics share: codes are finite and two-dimensional, labels complete and of the same length."""
+"""Checks that the metrics share: codes are finite and two-dimensional, labels complete and as many."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ def clustering(labels: Any, clusters: Any, *, average_method: Average = "geometr
     With the mutual information I and the entropies H of labels L and clusters C:
 
     * ``nmi``: I(L, C) / mean(H(L), H(C)), with the mean that `average_method` names; 0 to 1, higher is
-    better.
+      better.
     * ``ari``: adjusted Rand index, (pairs agreeing - expected) / (maximum - expected); -0.5 to 1, about 0 for
       random clusters, higher is better. The only one of the four that is corrected for chance.
     * ``homogeneity``: 1 - H(L | C) / H(L), 1 if each cluster has one label; 0 to 1, higher is better.
@@ -111,8 +111,7 @@ def kmeans_tsne(
     Returns
     -------
     DataFrame of one row with the columns ``n_clusters``, ``nmi``, ``ari``, ``homogeneity``, ``completeness``,
-    see
-    :func:`clustering`. Higher is better.
+    see :func:`clustering`. Higher is better.
 
     Raises
     ------
@@ -162,8 +161,7 @@ def leiden(
     seed: int = 0,
     average_method: Average = "geometric",
 ) -> pd.DataFrame:
-    """Score the clusters that the Leiden algorithm finds on the neighbour graph of a code, at every
-    resolution.
+    """Score the clusters that Leiden finds on the neighbour graph of a code, at every resolution.
 
     The graph and the clusters are scanpy's (Euclidean distance, igraph's implementation, two iterations). The
     row marked best has the highest NMI, the first of several. Labels are used to choose it, so it says how
@@ -188,9 +186,8 @@ def leiden(
     Returns
     -------
     DataFrame with one row for each resolution and the columns ``resolution``, ``n_clusters``, ``nmi``,
-    ``ari``,
-    ``homogeneity``, ``completeness``, see :func:`clustering`, and ``best`` (true in one row). Higher is
-    better.
+    ``ari``, ``homogeneity``, ``completeness``, see :func:`clustering`, and ``best`` (true in one row). Higher
+    is better.
 
     Raises
     ------

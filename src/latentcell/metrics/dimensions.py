@@ -11,22 +11,19 @@ from latentcell.metrics._inputs import check_codes, check_labels
 
 
 def dimension_scores(z: Any, labels: Any, *, direction: Literal["both", "positive"] = "both") -> pd.DataFrame:
-    """Score how readable a code is: for each group the one dimension that best tells its cells from all
-    others.
+    """Score how readable a code is: for each group the dimension that best tells its cells from the others.
 
     For every group and dimension the cells are ranked by their value; two scores say how far the group's
     cells come first:
 
     * AUROC: probability that a cell of the group has a higher value than a cell of the rest (ties count
-    half).
-      Higher is better; 0.5 is chance, though the best of many dimensions lies above it by chance alone.
+      half). Higher is better; 0.5 is chance, though the best of many dimensions lies above it by chance
+      alone.
     * average precision: sum over thresholds of precision times the gain in recall. Higher is better; chance
-    is the
-      share of the group among the cells, which makes it the stricter score for rare groups.
+      is the share of the group among the cells, which makes it the stricter score for rare groups.
 
     The best dimension is taken separately for each score. The sign of a dimension has no meaning in most
-    codes:
-    with `direction` ``"both"`` a dimension also counts if low values mark the group.
+    codes: with `direction` ``"both"`` a dimension also counts if low values mark the group.
 
     Parameters
     ----------
@@ -67,8 +64,8 @@ def dimension_scores(z: Any, labels: Any, *, direction: Literal["both", "positiv
     >>> z = np.array([[0.0, 1.0], [0.0, 2.0], [3.0, 1.0], [4.0, 0.0]])
     >>> scores = lc.metrics.dimension_scores(z, ["B", "B", "T", "T"])
     >>> scores[["auroc", "auroc_dim", "auroc_sign"]].to_dict("index")
-    {'B': {'auroc': 1.0, 'auroc_dim': 0, 'auroc_sign': -1}, 'T': {'auroc': 1.0, 'auroc_dim': 0, 'auroc_sign':
-    1}}
+    {'B': {'auroc': 1.0, 'auroc_dim': 0, 'auroc_sign': -1},
+     'T': {'auroc': 1.0, 'auroc_dim': 0, 'auroc_sign': 1}}
     """
     if direction not in ("both", "positive"):
         raise DataError(f"direction={direction!r} must be 'both' or 'positive'.")

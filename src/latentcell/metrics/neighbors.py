@@ -15,10 +15,9 @@ def neighbor_average_precision(z: Any, labels: Any, group: Any, *, n_neighbors: 
 
     Every cell, in the group or not, gets the share of the group among its `n_neighbors` nearest other cells
     (Euclidean distance); the score is the average precision of this share as a classifier of the group.
-    Unlike
-    :func:`neighbor_purity` it falls if cells of other groups lie among the rare ones. The cell's own label is
-    not used for its share. Cells with the same code are equally near: their share is the expectation over
-    random order, so that the order of the cells has no influence.
+    Unlike :func:`neighbor_purity` it falls if cells of other groups lie among the rare ones. The cell's own
+    label is not used for its share. Cells with the same code are equally near: their share is the expectation
+    over random order, so that the order of the cells has no influence.
 
     Range 0 to 1, **higher is better**: 1 if every cell of the group has a larger share than every other cell.
     The chance level is about the share of the group among the cells.

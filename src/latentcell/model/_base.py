@@ -71,7 +71,8 @@ class AbstractModel(BaseModelClass):
                 _files.encode(value)
             except TypeError as error:
                 raise DataError(
-                    f"{name}={value!r} cannot be saved with the model; pass a number or one of latentcell.nn.schedules"
+                    f"{name}={value!r} cannot be saved with the model; "
+                    "pass a number or one of latentcell.nn.schedules"
                 ) from error
         super().__init__(adata, registry=registry)
         self.params = params
@@ -95,8 +96,7 @@ class AbstractModel(BaseModelClass):
         ----------
         adata
             Cells x genes; not a view. scvi-tools keeps its codes in ``obs["_scvi_*"]``, ``obsm["_scvi_*"]``
-            and
-            ``uns["_scvi_*"]``, as for any of its models.
+            and ``uns["_scvi_*"]``, as for any of its models.
         layer
             ``layers`` key of the matrix to model; None is ``X``.
         batch_key

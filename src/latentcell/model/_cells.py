@@ -1,4 +1,4 @@
-"""From AnnData to what a model reads: a matrix whose genes are matched by name, and codes of its covariates."""
+"""From AnnData to what a model reads: a matrix with genes matched by name, and codes of its covariates."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class DataSpec:
 
 
 def matrix_of(adata: AnnData, layer: str | None) -> Any:
-    """The matrix of `adata` that `layer` names; a missing one is a :class:`DataError` listing those there are."""
+    """The matrix of `adata` that `layer` names; a missing one is a :class:`DataError` that lists all."""
     if layer is None:
         if adata.X is None:
             raise DataError("adata.X is empty; name the matrix to use with setup_anndata(layer=...)")

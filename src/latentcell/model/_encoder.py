@@ -63,8 +63,7 @@ class AbstractEncoder(AbstractModel):
         output_lr_factor: float = 1.0,
         log_linear: bool = False,
     ) -> None:
-        """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at their
-        data.
+        """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at them.
 
         Parameters
         ----------

@@ -76,7 +76,8 @@ def load(
     classes: dict[str, type[AbstractModel]] = {cls.__name__: cls for cls in (AE, VAE, VSC)}
     if record["class"] not in classes:
         raise ModelFileError(
-            f"{dir_path} holds a model of class {record['class']!r}; this version of latentcell ({__version__}) "
+            f"{dir_path} holds a model of class {record['class']!r}; "
+            f"this version of latentcell ({__version__}) "
             f"knows {', '.join(classes)}."
         )
     return classes[record["class"]].load(dir_path, adata, device=device)
@@ -136,7 +137,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     if record["format"] != FORMAT:
         raise ModelFileError(
             f"{path} has format {record['format']!r}, this version of latentcell ({__version__}) reads "
-            f"{FORMAT}. It was written by latentcell {record.get('latentcell', 'of unknown version')}; update."
+            f"{FORMAT}. "
+            f"It was written by latentcell {record.get('latentcell', 'of unknown version')}; update."
         )
     return record
 

@@ -30,16 +30,17 @@ class VAE(AbstractVariational):
     beta
         Weight of the KL: a number, or a schedule of training progress such as
         ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
-    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear,
-    head_sizes, seed
-        See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which genes that
-        hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
+    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear, \
+head_sizes, seed
+        See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which
+        genes that hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
 
     References
     ----------
     Kingma and Welling, ICLR 2014, `arXiv:1312.6114 <https://arxiv.org/abs/1312.6114>`__. Higgins et al.,
     beta-VAE, ICLR 2017, `openreview.net/forum?id=Sy2fzU9gl <https://openreview.net/forum?id=Sy2fzU9gl>`__.
-    Lopez et al., Nature Methods 2018, `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
+    Lopez et al., Nature Methods 2018,
+    `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
 
     Examples
     --------

@@ -138,7 +138,7 @@ class Autoencoder(BaseModuleClass):
         return self._encode(*self.read(batch), progress=1.0, n_samples=n_samples)
 
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
-        """Expected data (cells x genes) of codes z (cells x n_latent) with the batch's library and covariates."""
+        """Expected data (cells x genes) of codes z (cells x n_latent), with library and covariates."""
         _, library, covariates = self.read(batch)
         return self.likelihood.mean(self.decoder(z, covariates), library)
 

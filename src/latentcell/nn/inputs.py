@@ -58,7 +58,7 @@ class EncoderInput(nn.Module):
         return ", ".join(words)
 
     def start(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training data's mean and standard deviation per gene, on the scale before standardising."""
+        """Take the training data's mean and standard deviation per gene, before standardising."""
         if self.standardize:
             self.center.copy_(mean)
             self.width.copy_(torch.where(std > 0, std, torch.ones_like(std)))

@@ -48,8 +48,7 @@ class Code:
 
 
 class Heads(nn.Module):
-    """One linear head per named parameter of the code, each with hidden layers of its own if `sizes` is
-    given.
+    """One linear head per named parameter of the code, each with its own hidden layers if `sizes` is given.
 
     Parameters
     ----------
@@ -163,10 +162,9 @@ class SpikeAndSlabLatent(nn.Module):
     * ``kl_usage``: KL(gamma_bar || alpha), how far a dimension's use is from the prior's.
 
     gamma_bar is the mean over the batch. Averaged over the batch, information + usage is the spike's KL
-    exactly:
-    mean_i KL(gamma_i || alpha) = mean_i KL(gamma_i || gamma_bar) + KL(gamma_bar || alpha). Weighing them
-    apart lets every dimension be used at a rate near alpha (no dead, no always-on dimensions) without paying
-    for what the gates say about a cell.
+    exactly: mean_i KL(gamma_i || alpha) = mean_i KL(gamma_i || gamma_bar) + KL(gamma_bar || alpha). Weighing
+    them apart lets every dimension be used at a rate near alpha (no dead, no always-on dimensions) without
+    paying for what the gates say about a cell.
 
     Parameters
     ----------

@@ -171,7 +171,7 @@ class NegativeBinomial(nn.Module):
         return (mean + 1e-8).log() - mean.sum().log()
 
     def baseline(self, bias: Tensor) -> Tensor:
-        """Where to start the bias of a decoder that can only add to it: the mean, shares being relative (genes)."""
+        """Where to start the bias that a decoder can only add to: the mean, shares being relative (genes)."""
         return bias
 
     def log_mean(self, raw: Raw, library: Tensor) -> Tensor:

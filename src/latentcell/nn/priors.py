@@ -13,8 +13,7 @@ from torch.distributions.kl import register_kl
 
 
 class SpikeAndSlab(Distribution):
-    r"""Zero with probability :math:`1-\gamma`, else a draw from :math:`N(\mu, \sigma^2)`; independent
-    entries.
+    r"""Zero with probability :math:`1-\gamma`, else from :math:`N(\mu, \sigma^2)`; independent entries.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def kl_slab(q: Normal | SpikeAndSlab, p: Normal | SpikeAndSlab) -> Tensor:
 
 
 def kl_spike(q_logits: Tensor, p_logits: Tensor) -> Tensor:
-    """Element-wise KL divergence (nats) between Bernoulli distributions given by log-odds, exact at both ends."""
+    """Element-wise KL (nats) between Bernoulli distributions given by log-odds, exact at both ends."""
     log_q, log_not_q = nn.functional.logsigmoid(q_logits), nn.functional.logsigmoid(-q_logits)
     log_p, log_not_p = nn.functional.logsigmoid(p_logits), nn.functional.logsigmoid(-p_logits)
     gamma = torch.sigmoid(q_logits)

@@ -1,4 +1,4 @@
-"""Figures: each function draws what it is given and returns the Matplotlib Axes or Figure; none of them trains."""
+"""Figures: each function draws what it is given and returns Matplotlib's Axes or Figure; none trains."""
 
 from ._architecture import architecture
 from ._embedding import embedding

@@ -22,8 +22,7 @@ def has_frame() -> bool:
 
 
 def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Sorted centres moved apart as little as possible (least squares), each with `gap` of room in [low,
-    high].
+    """Sorted centres moved apart as little as possible (least squares): `gap` of room each, in [low, high].
 
     Where `high - low` has no room for that, they are spaced evenly over it.
     """

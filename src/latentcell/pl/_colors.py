@@ -90,7 +90,7 @@ def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, 
 
 
 def default_colors(n: int) -> list[str]:
-    """`n` colours as scanpy chooses them: the user's colour cycle if it has as many, else its own palettes."""
+    """`n` colours as scanpy chooses them: the user's colour cycle if long enough, else its own palettes."""
     for palette in (_own_colors(), palettes.default_20, palettes.default_28, palettes.default_102):
         if len(palette) >= n:
             return [to_hex(color) for color in palette[:n]]

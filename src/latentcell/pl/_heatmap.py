@@ -149,7 +149,8 @@ def _genes(adata: AnnData, genes: Sequence[str] | None, max_genes: int) -> np.nd
         unknown = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
         if unknown:
             raise DataError(
-                f"genes: {len(unknown)} of them are not in adata.var_names: {', '.join(map(repr, unknown[:12]))}. "
+                f"genes: {len(unknown)} of them are not in adata.var_names: "
+                f"{', '.join(map(repr, unknown[:12]))}. "
                 f"The names there look like: {', '.join(map(repr, adata.var_names[:3]))}."
             )
         if not genes:

@@ -137,7 +137,7 @@ def _series(key: str, value: Any) -> pd.Series:
 
 
 def _parse(key: str) -> tuple[str, str]:
-    """Quantity and split of a key: ``"kl_local_train" -> ("kl_local", "train")``, ``"beta" -> ("beta", "")``."""
+    """Quantity, split of a key: ``"kl_local_train" -> ("kl_local", "train")``, ``"beta" -> ("beta", "")``."""
     step = key.endswith("_step")
     match = _SPLIT.match(key.removesuffix("_epoch").removesuffix("_step"))
     if match is None:

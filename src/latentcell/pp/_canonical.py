@@ -6,7 +6,7 @@ from scipy import sparse
 
 
 def canonical_csr(matrix: Any) -> Any:
-    """Give csr without stored zeros and duplicates; the input itself if it is that already, and never changed."""
+    """Give csr without stored zeros and duplicates; the input itself if it is that already, never changed."""
     csr = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(matrix)
     if not csr.has_canonical_format or not csr.data.all():
         csr = csr.copy()

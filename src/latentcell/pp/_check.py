@@ -43,8 +43,7 @@ def check_counts(adata: AnnData, *, layer: str | None = None) -> None:
     >>> lc.pp.check_counts(adata)
     Traceback (most recent call last):
         ...
-    latentcell._errors.DataError: X holds fractional values where counts are needed: cell '0', gene '0':
-    0.693147; ...
+    latentcell._errors.DataError: X holds fractional values where counts are needed: cell '0', gene '0'...
     """
     matrix, where = expression(adata, layer)
     check_matrix(matrix, adata.obs_names, adata.var_names, kind="counts", where=where)

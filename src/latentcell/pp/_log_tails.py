@@ -1,5 +1,4 @@
-"""Tails of the F and chi-squared distributions on the log scale, where the probabilities themselves
-underflow.
+"""Tails of the F and chi-squared distributions on the log scale, where probabilities themselves underflow.
 
 Strongly variable genes over thousands of cells have p-values far below 1e-300; their order and size still
 matter.
@@ -42,8 +41,7 @@ def log_f_sf(x: np.ndarray, df: float) -> np.ndarray:
 
 
 def chi2_quantile(log_p: np.ndarray, df: float, *, upper: np.ndarray) -> np.ndarray:
-    """Quantile of the chi-squared distribution with `df` degrees of freedom for the log of a tail
-    probability.
+    """Quantile of the chi-squared distribution, `df` degrees of freedom, for the log of a tail probability.
 
     `upper` says for each value whether it is the upper tail or the lower one. Where the probability
     underflows, Newton's method solves for the logarithm of the quantile: both log tails are concave in it.

@@ -138,7 +138,8 @@ def seurat(
     mt = np.asarray(adata.var_names[genes].str.startswith(mt_prefix), dtype=bool)
     if max_pct_mt is not None and not mt.any():
         raise DataError(
-            f"No gene name begins with mt_prefix={mt_prefix!r}, so max_pct_mt={max_pct_mt} cannot be applied. "
+            f"No gene name begins with mt_prefix={mt_prefix!r}, "
+            f"so max_pct_mt={max_pct_mt} cannot be applied. "
             "Pass the prefix of your genes (mouse: 'mt-'), or max_pct_mt=None."
         )
     n_genes = np.diff(counts.indptr)

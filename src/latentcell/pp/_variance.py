@@ -41,9 +41,9 @@ def normalize_variance(
     1. fit a smooth trend :math:`\log v = s(\log m) + r` over all genes (cubic spline of `k` basis functions);
     2. test the residual: :math:`p_g = P(F_{n,n} > e^{r_g})`, Benjamini-Hochberg over genes;
     3. turn it into a variance: :math:`u_g` with :math:`P(\chi^2_{n-1} > (n-1) u_g) = p_g`, within 1e-3 and
-    1e3; 4. multiply the gene by :math:`\sqrt{u_g / v_g}`, after which its variance is :math:`u_g`, about 1
-    for a gene
-       on the trend.
+       1e3;
+    4. multiply the gene by :math:`\sqrt{u_g / v_g}`, after which its variance is :math:`u_g`, about 1 for a
+       gene on the trend.
 
     Values keep their zero; nothing is centred. Two differences: MUDAN's code takes the number of genes for n
     in step 3, where the number of cells belongs and is used here; and its trend is a penalised spline of the
@@ -119,7 +119,8 @@ def normalize_variance(
     varies = variance > _ROUNDING * mean**2
     if varies.sum() < 1.5 * k:
         raise DataError(
-            f"{where} has {varies.sum()} genes that vary over its {n_obs} cells, too few to fit a trend with k={k}. "
+            f"{where} has {varies.sum()} genes that vary over its {n_obs} cells, "
+            f"too few to fit a trend with k={k}. "
             "Pass a smaller k, or more genes."
         )
     log_mean, log_variance = np.log(mean[varies]), np.log(variance[varies])

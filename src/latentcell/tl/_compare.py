@@ -63,11 +63,9 @@ def compare(
     -------
     DataFrame in long form, one row for each number, with the columns ``embedding``, ``run`` (0, 1, ... over
     several keys of an embedding), ``n_dims``, ``protocol``, ``seed``, ``metric``, ``value``. Metrics are
-    ``nmi``,
-    ``ari``, ``homogeneity``, ``completeness`` (higher is better, see :func:`latentcell.metrics.clustering`),
-    ``n_clusters``, and for ``"leiden"`` the ``resolution``. ``.attrs`` has ``groupby``, ``n_cells`` (used)
-    and
-    ``n_unlabelled`` (left out).
+    ``nmi``, ``ari``, ``homogeneity``, ``completeness`` (higher is better, see
+    :func:`latentcell.metrics.clustering`), ``n_clusters``, and for ``"leiden"`` the ``resolution``.
+    ``.attrs`` has ``groupby``, ``n_cells`` (used) and ``n_unlabelled`` (left out).
 
     Raises
     ------

@@ -8,16 +8,15 @@ from torch import Tensor, nn
 from latentcell._errors import TrainingDivergedError
 
 _CURE = (
-    "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip gradients "
-    "(train(gradient_clip=...)) or check the data for extreme values."
+    "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip "
+    "gradients (train(gradient_clip=...)) or check the data for extreme values."
 )
 
 
 def check_finite(
     loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor], step: int, lr: float
 ) -> None:
-    """Raise :class:`TrainingDivergedError` at a loss that is not finite, naming step, term, cells and the
-    cure.
+    """Raise :class:`TrainingDivergedError` at a loss not finite, naming step, term, cells and the cure.
 
     Parameters
     ----------

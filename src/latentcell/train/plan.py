@@ -1,4 +1,4 @@
-"""One LightningModule for every likelihood model: optimiser, schedules in steps, terms summed on the device."""
+"""One LightningModule for all likelihood models: optimiser, schedules in steps, sums kept on the device."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

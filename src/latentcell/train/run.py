@@ -1,4 +1,4 @@
-"""One training run: Lightning's Trainer with a quiet log, a local random state, early stopping, checkpoints."""
+"""One training run: Lightning's Trainer with a quiet log, local random state, early stopping, checkpoints."""
 
 import logging
 import warnings
