@@ -30,8 +30,9 @@ class VAE(AbstractVariational):
     beta
         Weight of the KL: a number, or a schedule of training progress such as
         ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
-    gene_likelihood, gene_scale, standardize_input, input_dropout, encode_covariates, first_linear, \
-head_sizes, seed
+    gene_likelihood, standardize_input, input_dropout, encode_covariates, first_linear, head_sizes, seed
+        See :class:`AE`.
+    gene_scale
         See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which
         genes that hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
 
