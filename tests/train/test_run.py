@@ -242,6 +242,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(cells):
     assert all(torch.isfinite(value).all() for value in state(toy).values())
 
 
+@pytest.mark.parametrize("step", [N_STEPS, N_STEPS + 3, 2 * N_STEPS + 1])
+def test_a_diverged_run_returns_to_the_last_whole_epoch(cells, step):
+    diverged = Toy(at_step=step, happens=lambda: float("inf"))
+    with pytest.raises(TrainingDivergedError, match="last whole epoch were put back"):
+        run(diverged, cells)
+    stopped = Toy(at_step=step // N_STEPS * N_STEPS, happens=lambda: signal.raise_signal(signal.SIGINT))
+    run(stopped, cells)
+    torch.testing.assert_close(diverged.weight, stopped.weight, rtol=0, atol=0)
+    assert not torch.equal(diverged.weight, Toy().weight)
+
+
 def poison(toy):
     """An infinity that reaches batch norm's running mean, as an overflowing activation does."""
     toy.norm.running_mean.fill_(float("inf"))
