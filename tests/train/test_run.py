@@ -122,13 +122,25 @@ def test_every_epoch_sees_every_cell_once_in_another_order(cells):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_decay_is_for_matrices():
+    """Biases, norms and scales, which are vectors, keep their values; their groups keep the learning rate."""
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    module.parameter_groups = lambda: [(list(module.parameters()), 2.0)]
+    plan = TrainingPlan(module, total_steps=1, lr=0.1, lr_schedule=Constant(1.0), weight_decay=0.5)
+    decay = {id(p): g["weight_decay"] for g in plan.configure_optimizers().param_groups for p in g["params"]}
+    expected = {name: 0.5 if name == "0.weight" else 0.0 for name, _ in module.named_parameters()}
+    assert {name: decay[id(p)] for name, p in module.named_parameters()} == expected
+
+
 @pytest.mark.parametrize("schedule", [Constant(1.0), Cosine(1.0, 0.0, begin=0.1), Linear(0.1, 1.0)])
 @pytest.mark.parametrize(("weight_decay", "clip", "factor"), [(0.0, None, 1.0), (0.3, 0.5, 4.0)])
 def test_weights_are_those_of_a_plain_loop(cells, schedule, weight_decay, clip, factor):
     toy, plain = Toy(), Toy()
     toy.lr_factor = factor
     run(toy, cells, lr_schedule=schedule, weight_decay=weight_decay, gradient_clip=clip)
-    optimizer = torch.optim.AdamW(plain.parameters(), lr=1.0, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(
+        plain.parameters(), lr=1.0, weight_decay=0.0
+    )  # the toy has no matrix, so nothing decays
     loader = CellLoader(cells, np.arange(N_CELLS), BATCH, shuffle=True, seed=7)
     for step in range(3 * N_STEPS):
         loader.set_epoch(step // N_STEPS)

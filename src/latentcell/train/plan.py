@@ -43,7 +43,7 @@ class TrainingPlan(pl.LightningModule):
     lr_schedule
         Factor on `lr` as a function of progress.
     weight_decay
-        Decoupled (AdamW) weight decay.
+        Decoupled (AdamW) decay of weight matrices; biases, norms and scales are left out.
     """
 
     def __init__(
@@ -74,10 +74,16 @@ class TrainingPlan(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, with decoupled weight decay."""
-        groups = [
-            {"params": [p for p in parameters if p.requires_grad], "factor": factor}
-            for parameters, factor in self.module.parameter_groups()
-        ]
+        groups = []
+        for parameters, factor in self.module.parameter_groups():
+            trained = [p for p in parameters if p.requires_grad]
+            # decay is for weights: on biases and scales it would pull the genes' means and variances to 0
+            weights = [p for p in trained if p.dim() > 1]
+            others = [p for p in trained if p.dim() <= 1]
+            groups += [
+                {"params": weights, "factor": factor},
+                {"params": others, "factor": factor, "weight_decay": 0.0},
+            ]
         return torch.optim.AdamW(groups, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, fused=True)
 
     def on_train_start(self) -> None:
