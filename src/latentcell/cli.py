@@ -73,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["embed", "no_model", "no_cells.h5ad", "-o", "out.h5ad"])
     1
     """
+    if argv is None:
+        # a process of our own: torch's threads shall sleep while they wait, not take the cores from others
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
