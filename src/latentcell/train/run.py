@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
@@ -38,12 +39,14 @@ class ProgressBar(Callback):
             TextColumn("epochs, loss {task.fields[loss]}, left"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            refresh_per_second=10,
+            # rich's own refresh runs in a thread that outlives stop() by up to a tenth of a second
+            auto_refresh=False,
         )
         self.task = self.bar.add_task(
             self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-"
         )
         self.bar.start()
+        self.drawn = monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the bar by one epoch."""
@@ -51,6 +54,9 @@ class ProgressBar(Callback):
             # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
             loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
             self.bar.update(self.task, advance=1, loss=loss)
+            if monotonic() - self.drawn > 0.1:
+                self.bar.refresh()
+                self.drawn = monotonic()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the last line standing."""
