@@ -50,7 +50,7 @@ def test_preset_of_the_pbmc3k_document(make, Model):
     assert sizes(model, "decoder") == [16, 32, 128]
     assert sizes(model, "latent")[-1] == 6
     layers = [type(layer).__name__ for layer in model.module.encoder.layers]
-    assert layers == ["Linear", "Linear", "ReLU"]
+    assert layers == ["InputLinear", "Linear", "ReLU"]
     assert model.gene_likelihood == "normal"
     np.testing.assert_allclose(model.module.likelihood.scale().detach(), 0.5**0.5, rtol=1e-6)
     assert model.train_defaults["lr"] == 1e-3

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from scvi import REGISTRY_KEYS
 from torch.distributions import Normal, kl_divergence
 
+from latentcell._sparse import SparseCells
 from latentcell.module.autoencoder import Autoencoder, Covariates
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Deterministic, Gaussian, SpikeAndSlabLatent
@@ -243,3 +245,47 @@ def test_every_parameter_is_in_one_group(latent, likelihood, decoder):
     factors = {name: dict(grouped)[id(p)] for name, p in module.named_parameters()}
     for name, factor in factors.items():
         assert factor == (8.0 if name.startswith(("decoder", "likelihood")) else 1.0)
+
+
+def sparse_batch(batch):
+    rows = sparse.csr_matrix(batch[REGISTRY_KEYS.X_KEY].numpy())
+    return batch | {REGISTRY_KEYS.X_KEY: SparseCells.from_rows(rows)}
+
+
+@pytest.mark.parametrize("encode_covariates", [False, True])
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("latent", LATENTS)
+def test_sparse_cells_give_the_terms_and_gradients_of_dense_ones(
+    latent, likelihood, decoder, encode_covariates
+):
+    module = build(latent, likelihood, decoder, encode_covariates=encode_covariates).train()
+    batch = make_batch(likelihood)
+    found = []
+    for cells in (batch, sparse_batch(batch)):
+        module.zero_grad()
+        torch.manual_seed(0)
+        loss, terms = module.terms(cells, 0.3)
+        loss.backward()
+        gradients = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+        found.append({"loss": loss.detach()} | {k: v.detach() for k, v in terms.items()} | gradients)
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.bfloat16])
+def test_sparse_cells_are_made_dense_where_single_precision_is_not_used(precision):
+    module, batch = build(), make_batch()
+    if precision == torch.float64:
+        module = module.double()
+        batch[REGISTRY_KEYS.CONT_COVS_KEY] = batch[REGISTRY_KEYS.CONT_COVS_KEY].double()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+        torch.manual_seed(0)
+        own, _ = module.terms(sparse_batch(batch), 1.0)
+        if precision == torch.float64:
+            batch[REGISTRY_KEYS.X_KEY] = batch[REGISTRY_KEYS.X_KEY].double()
+        torch.manual_seed(0)
+        dense, _ = module.terms(batch, 1.0)
+    assert torch.equal(own, dense)
+    assert own.dtype == (torch.float64 if precision == torch.float64 else torch.float32)

@@ -198,7 +198,8 @@ class AbstractModel(BaseModelClass):
             Adam's peak rate, its factor as a function of progress (0 to 1), decoupled weight decay, and the
             largest gradient norm; default: the model's.
         precision
-            Lightning's; None is 32-bit.
+            Lightning's: ``"bf16-mixed"``, ``"64-true"``; None is 32-bit. Weights in half precision
+            (``"bf16-true"``) are refused.
         checkpoint_dir
             Folder that receives ``last.ckpt`` after every epoch.
         resume
@@ -222,6 +223,8 @@ class AbstractModel(BaseModelClass):
             At the first loss, or after the first epoch with weights, not finite; the weights of the last
             whole epoch are put back.
         """
+        if precision in ("16-true", "bf16-true"):
+            raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
         cells = self._training_cells()
@@ -234,7 +237,7 @@ class AbstractModel(BaseModelClass):
             max_epochs = defaults["max_epochs"] or default_epochs(len(train), batch_size)
         if batch_size < 2 or max_epochs < 1:
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
-        loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed)
+        loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed, sparse_cells=True)
         plan = TrainingPlan(
             self.module,
             total_steps=max_epochs * len(loader),

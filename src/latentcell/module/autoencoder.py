@@ -13,9 +13,10 @@ from torch.distributions import kl_divergence
 from torch.nn import Parameter
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Deterministic, Latent
-from latentcell.nn.likelihoods import Likelihood, NegativeBinomial
+from latentcell.nn.likelihoods import Gaussian, Likelihood, NegativeBinomial
 from latentcell.nn.mlp import MLP, Decoder
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
@@ -47,7 +48,7 @@ class Covariates:
     def design(self, tensors: Batch) -> Tensor:
         """One-hot categories and continuous values (cells x n_columns)."""
         x = tensors[REGISTRY_KEYS.X_KEY]
-        columns = [x.new_empty((x.shape[0], 0))]
+        columns = [torch.empty((x.shape[0], 0), dtype=x.dtype, device=x.device)]
         if self.n_batch:
             columns.append(_one_hot(tensors[REGISTRY_KEYS.BATCH_KEY][:, 0], self.n_batch, x))
         for i, n in enumerate(self.n_cats_per_cov):
@@ -112,10 +113,20 @@ class Autoencoder(BaseModuleClass):
 
     def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) of a batch and its per-cell terms (cells) in nats, at `progress` of training."""
-        x, library, covariates = self.read(batch)
+        x = batch[REGISTRY_KEYS.X_KEY]
+        precision = next(self.parameters()).dtype
+        if isinstance(x, SparseCells) and (precision != x.dtype or torch.is_autocast_enabled("cpu")):
+            x = x.dense.to(precision)  # the sparse products are in single precision only
+            batch = batch | {REGISTRY_KEYS.X_KEY: x}
+        library, covariates = self.library(batch), self.covariates.design(batch)
         code = self._encode(x, library, covariates, progress=progress)
-        raw = self.decoder(code.z, covariates)
-        reconstruction = self.likelihood.negative_log_likelihood(x, raw, library)
+        if isinstance(x, SparseCells) and isinstance(self.likelihood, Gaussian):
+            last = self.decoder.last(code.z, covariates)
+            reconstruction = self.likelihood.sparse_negative_log_likelihood(x, *last)
+        else:
+            raw = self.decoder(code.z, covariates)
+            dense = x.dense if isinstance(x, SparseCells) else x
+            reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
         return loss, {"reconstruction_loss": reconstruction, **code.kl}
 
@@ -191,23 +202,30 @@ class Autoencoder(BaseModuleClass):
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Data (cells x genes), library (cells x 1) and covariates (cells x columns) of a batch."""
+        return batch[REGISTRY_KEYS.X_KEY], self.library(batch), self.covariates.design(batch)
+
+    def library(self, batch: Batch) -> Tensor:
+        """Size factor of each cell (cells x 1): its key's, else its total count; 1 where counts are not."""
         x = batch[REGISTRY_KEYS.X_KEY]
         if REGISTRY_KEYS.SIZE_FACTOR_KEY in batch:
-            library = batch[REGISTRY_KEYS.SIZE_FACTOR_KEY].to(x.dtype)
-        elif isinstance(self.likelihood, NegativeBinomial):
-            library = x.sum(1, keepdim=True)
-        else:
-            library = x.new_ones((x.shape[0], 1))
-        return x, library, self.covariates.design(batch)
+            return batch[REGISTRY_KEYS.SIZE_FACTOR_KEY].to(x.dtype)
+        if isinstance(self.likelihood, NegativeBinomial):
+            return x.totals() if isinstance(x, SparseCells) else x.sum(1, keepdim=True)
+        return torch.ones((x.shape[0], 1), dtype=x.dtype, device=x.device)
 
     def _encode(
-        self, x: Tensor, library: Tensor, covariates: Tensor, *, progress: float, n_samples: int = 1
+        self,
+        x: Tensor | SparseCells,
+        library: Tensor,
+        covariates: Tensor,
+        *,
+        progress: float,
+        n_samples: int = 1,
     ) -> Code:
         features = self.encoder_input(x, library)
-        if self.encode_covariates:
-            features = torch.cat([features, covariates], dim=1)
+        features = self.encoder(features, covariates if self.encode_covariates else None)
         temperature = 0.0 if self.temperature is None else self.temperature(progress)
-        return self.latent(self.encoder(features), temperature=temperature, n_samples=n_samples)
+        return self.latent(features, temperature=temperature, n_samples=n_samples)
 
 
 def _one_hot(codes: Tensor, n: int, like: Tensor) -> Tensor:

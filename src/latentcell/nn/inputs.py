@@ -1,7 +1,10 @@
 """What the encoder sees of a cell: counts on a log scale, genes standardised if asked."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from latentcell._sparse import SparseCells
 
 
 class EncoderInput(nn.Module):
@@ -63,10 +66,26 @@ class EncoderInput(nn.Module):
             self.center.copy_(mean)
             self.width.copy_(torch.where(std > 0, std, torch.ones_like(std)))
 
-    def forward(self, x: Tensor, library: Tensor) -> Tensor:
+    def forward(self, x: Tensor | SparseCells, library: Tensor) -> Tensor | SparseCells:
         """Data (cells x genes) and total counts (cells x 1) to the encoder's input (cells x genes)."""
+        if isinstance(x, SparseCells):
+            if self.dropout is None or not self.training:
+                return self._sparse(x, library)
+            x = x.dense
         if self.log_normalize:
             x = torch.log1p(x * (self.TARGET_SUM / library))
         if self.standardize:
             x = ((x - self.center) / self.width).clamp(-self.max_value, self.max_value)
         return x if self.dropout is None else self.dropout(x)
+
+    def _sparse(self, x: SparseCells, library: Tensor) -> SparseCells:
+        values = x.data
+        if self.log_normalize:
+            factor = (self.TARGET_SUM / library[:, 0]).numpy()
+            values = np.log1p(values * factor[x.indices])
+        if not self.standardize:
+            return x.with_data(values)
+        zero = (-self.center / self.width).clamp(-self.max_value, self.max_value)
+        gene, center, width = x.gene_of(), self.center.numpy(), self.width.numpy()
+        standard = np.clip((values - center[gene]) / width[gene], -self.max_value, self.max_value)
+        return x.with_data(standard - zero.numpy()[gene], zero)

@@ -15,8 +15,11 @@ from torch.distributions import Distribution, Normal
 from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
+
 from .count_loss import negative_binomial_nll
 from .normal_loss import normal_nll
+from .sparse import linear_normal_nll
 
 Raw = dict[str, Tensor]
 
@@ -86,6 +89,12 @@ class Gaussian(nn.Module):
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
         return normal_nll(x, raw["mean"], self._log_scale())
+
+    def sparse_negative_log_likelihood(
+        self, x: SparseCells, h: Tensor, maps: dict[str, tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """Nats per cell (cells) where the raw outputs are linear maps (weight, bias) of h (cells x k)."""
+        return linear_normal_nll(x, h, *maps["mean"], self._log_scale())
 
     def _log_scale(self) -> Tensor:
         if self.learned:

@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
+
+from .sparse import InputLinear
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -68,7 +72,7 @@ class MLP(nn.Module):
         self.detail = _detail(activation, norm, dropout)
         layers: list[nn.Module] = []
         for i, size in enumerate(self.sizes):
-            layers.append(nn.Linear(n_in, size))
+            layers.append(nn.Linear(n_in, size) if i else InputLinear(n_in, size))
             if norm == "batch":
                 layers.append(nn.BatchNorm1d(size, momentum=0.1, eps=0.001))
             elif norm == "layer":
@@ -80,8 +84,17 @@ class MLP(nn.Module):
             n_in = size
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Features (... x `n_in`) to features (... x `n_out`)."""
+    def forward(self, x: Tensor | SparseCells, covariates: Tensor | None = None) -> Tensor:
+        """Features (... x `n_in`, the last of them `covariates` if given) to features (... x `n_out`).
+
+        Sparse cells (cells x genes) are taken as well.
+        """
+        if isinstance(x, SparseCells):
+            if not self.sizes:
+                return self(x.dense, covariates)
+            return self.layers[1:](self.layers[0](x, covariates))
+        if covariates is not None:
+            x = torch.cat([x, covariates], dim=-1)
         if x.dim() == 2:
             return self.layers(x)
         # batch norm takes cells x features only: several draws per cell pass as so many cells
@@ -123,8 +136,13 @@ class MLPDecoder(nn.Module):
 
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
-        h = self.body(torch.cat([z, covariates], dim=-1))
-        return {name: head(h) for name, head in self.heads.items()}
+        h, maps = self.last(z, covariates)
+        return {name: F.linear(h, *map_) for name, map_ in maps.items()}
+
+    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
+        h = self.body(z, covariates)
+        return h, {name: (head.weight, head.bias) for name, head in self.heads.items()}  # type: ignore[misc]
 
     def set_bias(self, name: str, bias: Tensor) -> None:
         """Start output `name` at `bias` (genes), usually the gene means on the output's scale."""
@@ -178,13 +196,18 @@ class LinearDecoder(nn.Module):
 
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
-        out = {}
+        h, maps = self.last(z, covariates)
+        return {name: F.linear(h, *map_) for name, map_ in maps.items()}
+
+    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
+        maps = {}
         for name in self.weight:
-            value = F.linear(z, self.loadings(name), self.bias[name])
+            weight = self.loadings(name)
             if covariates.shape[-1]:
-                value = value + F.linear(covariates, self.covariate_weight[name])
-            out[name] = value
-        return out
+                weight = torch.cat([weight, self.covariate_weight[name]], dim=1)
+            maps[name] = (weight, self.bias[name])
+        return (torch.cat([z, covariates], dim=-1) if covariates.shape[-1] else z), maps
 
     def set_bias(self, name: str, bias: Tensor) -> None:
         """Start output `name` at `bias` (genes), usually the gene means on the output's scale."""

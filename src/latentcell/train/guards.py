@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from latentcell._errors import TrainingDivergedError
+from latentcell._sparse import SparseCells
 
 _CURE = (
     "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip "
@@ -35,9 +36,11 @@ def check_finite(
         return
     broken = {name: int((~torch.isfinite(term)).sum()) for name, term in terms.items()}
     named = ", ".join(f"{name} in {n} cells" for name, n in broken.items() if n) or "the loss itself"
+    x = batch["X"]
+    largest = x.largest() if isinstance(x, SparseCells) else x.abs().max().item()
     raise TrainingDivergedError(
         f"the loss became {loss.item()} at step {step} ({named}; learning rate {lr:g}, largest value in the "
-        f"batch {batch['X'].abs().max().item():g}). {_CURE}"
+        f"batch {largest:g}). {_CURE}"
     )
 
 
@@ -54,4 +57,8 @@ def check_weights(module: nn.Module, epoch: int, lr: float) -> None:
 
 def all_finite(module: nn.Module) -> bool:
     """Whether every parameter and buffer (running means too) of the module is finite."""
-    return all(bool(torch.isfinite(values).all()) for values in chain(module.parameters(), module.buffers()))
+    # a finite sum has finite terms and is quicker to find; a sum that is not finite may be an overflow
+    return all(
+        bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+        for values in chain(module.parameters(), module.buffers())
+    )

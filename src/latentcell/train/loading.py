@@ -14,7 +14,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from latentcell._sparse import SparseCells
+
 X_KEY = "X"
+MOSTLY_ZEROS = 0.25  # share of entries below which products with sparse cells are faster than dense ones
 
 
 class Cells:
@@ -38,13 +41,20 @@ class Cells:
         self.arrays = arrays or {}
         self.n_obs = matrix.shape[0]
 
-    def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """Cells `indices`, in that order, as tensors by name; ``"X"`` is cells x genes, float32."""
+    def batch(self, indices: np.ndarray, *, sparse_cells: bool = False) -> dict[str, Tensor]:
+        """Cells `indices`, in that order, as tensors by name; ``"X"`` is cells x genes, float32.
+
+        With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`.
+        """
         rows = read_rows(self.matrix, indices)
         if self.genes is not None:
             rows = rows[:, self.genes]
-        dense = rows.toarray() if sparse.issparse(rows) else rows
-        tensors = {X_KEY: torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))}
+        tensors: dict[str, Any] = {}
+        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
+            tensors[X_KEY] = SparseCells.from_rows(rows)
+        else:
+            dense = rows.toarray() if sparse.issparse(rows) else rows
+            tensors[X_KEY] = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
         for name, values in self.arrays.items():
             tensors[name] = torch.from_numpy(np.ascontiguousarray(values[indices]))
         return tensors
@@ -68,6 +78,8 @@ class CellLoader:
         Draw a new order every epoch (:meth:`set_epoch`).
     seed
         Of the order.
+    sparse_cells
+        See :meth:`Cells.batch`.
 
     Examples
     --------
@@ -77,13 +89,21 @@ class CellLoader:
     """
 
     def __init__(
-        self, cells: Cells, indices: np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0
+        self,
+        cells: Cells,
+        indices: np.ndarray,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        sparse_cells: bool = False,
     ) -> None:
         self.cells = cells
         self.indices = np.asarray(indices)
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.seed = int(seed)
+        self.sparse_cells = sparse_cells
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -106,7 +126,7 @@ class CellLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for indices in self.batches():
-            yield self.cells.batch(indices)
+            yield self.cells.batch(indices, sparse_cells=self.sparse_cells)
 
 
 def by_rows(matrix: Any) -> Any:
