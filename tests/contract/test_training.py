@@ -352,7 +352,7 @@ def test_sparse_and_dense_cells_train_alike(make, Model, cells):
         first = make.train(Model, found, gene_likelihood=likelihood)
         second = make.train(Model, dense, gene_likelihood=likelihood)
         for name, curve in first.history.items():
-            # Adam turns rounding into steps where a gradient is 0, as before batch norm; so not to the last bit
+            # Adam turns rounding into steps where a gradient is 0, as before batch norm: not to the last bit
             np.testing.assert_allclose(curve, second.history[name], rtol=3e-3, atol=1e-4, err_msg=name)
 
 
