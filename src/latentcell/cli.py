@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MODELS = {"ae": "AE", "vae": "VAE", "vsc": "VSC"}
-LIKELIHOODS = ("normal", "bernoulli", "nb")
+LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb")
 N_TOP_GENES = 2000
 
 _DEMO = """\
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--likelihood",
         choices=LIKELIHOODS,
-        help="normal: continuous, bernoulli: 0 to 1, nb: counts (default: by the data)",
+        help="of continuous data, of values from 0 to 1, of counts (default: by the data)",
     )
     train.add_argument("--n-latent", type=_positive, metavar="N", help="dimensions of the code")
     train.add_argument("--epochs", type=_positive, metavar="N")

@@ -7,14 +7,30 @@ from scipy import stats
 from sklearn.metrics import log_loss
 from torch.nn import functional as F
 
-from latentcell.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, NegativeBinomial
+from latentcell.nn.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    Gaussian,
+    NegativeBinomial,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+)
 
 N_CELLS, N_GENES = 6, 5
 
 
+COUNTS = ("poisson", "nb", "zinb")
+
+
+def random_raw(*shape):
+    """Every raw output that any likelihood asks for."""
+    names = ("mean", "dropout", "log_theta")
+    return {name: torch.randn(*shape, N_GENES, dtype=torch.float64) for name in names}
+
+
 @pytest.fixture
 def raw():
-    return {"mean": torch.randn(N_CELLS, N_GENES, dtype=torch.float64)}
+    return random_raw(N_CELLS)
 
 
 @pytest.fixture
@@ -23,7 +39,7 @@ def library():
 
 
 def data(name, n_cells=N_CELLS):
-    if name == "nb":
+    if name in COUNTS:
         return torch.poisson(torch.full((n_cells, N_GENES), 2.0)).double()
     x = torch.rand(n_cells, N_GENES, dtype=torch.float64)
     return x.round() if name == "bernoulli" else 3 * x - 1
@@ -34,13 +50,13 @@ def make(name):
     likelihood = LIKELIHOODS[name](N_GENES).double()
     with torch.no_grad():
         for parameter in likelihood.parameters():
-            parameter.copy_(torch.linspace(-1, 1.5, N_GENES))
+            parameter.copy_(torch.linspace(-1, 1.5, N_GENES).expand_as(parameter))
     return likelihood
 
 
 def test_every_likelihood_is_called_by_its_name():
     assert {name: kind.name for name, kind in LIKELIHOODS.items()} == {
-        n: n for n in ("normal", "bernoulli", "nb")
+        n: n for n in ("normal", "bernoulli", "student_t", "poisson", "nb", "zinb")
     }
 
 
@@ -62,11 +78,11 @@ def test_mean_is_that_of_its_distribution(name, raw, library):
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_several_draws_of_a_code_give_a_loss_each(name, library):
     likelihood, x = make(name), data(name)
-    draws = {"mean": torch.randn(3, N_CELLS, N_GENES, dtype=torch.float64)}
+    draws = random_raw(3, N_CELLS)
     loss = likelihood.negative_log_likelihood(x, draws, library)
     assert loss.shape == (3, N_CELLS)
     for i in range(3):
-        alone = likelihood.negative_log_likelihood(x, {"mean": draws["mean"][i]}, library)
+        alone = likelihood.negative_log_likelihood(x, {k: v[i] for k, v in draws.items()}, library)
         torch.testing.assert_close(loss[i], alone)
 
 
@@ -74,13 +90,14 @@ def test_several_draws_of_a_code_give_a_loss_each(name, library):
 def test_start_gives_the_data_s_mean(name):
     likelihood = LIKELIHOODS[name](N_GENES).double()
     x = data(name, n_cells=400) * torch.tensor([1.0, 0.5, 0.1, 1.0, 0.0]).double()
-    if name == "nb":
+    if name in COUNTS:
         x = x.round()
     if name == "bernoulli":
         x = x.clamp(0.01, 0.99)
     bias = likelihood.start(x.mean(0).float(), x.std(0, unbiased=False).float()).double()
     library = x.sum(1, keepdim=True)
-    mean = likelihood.mean({"mean": bias.expand(400, -1)}, library)
+    never = torch.full((400, N_GENES), -30.0).double()
+    mean = likelihood.mean({"mean": bias.expand(400, -1), "dropout": never}, library)
     torch.testing.assert_close(mean.mean(0), x.mean(0), rtol=1e-4, atol=1e-5)
 
 
@@ -213,3 +230,138 @@ def test_all_zero_genes_do_not_break_a_start():
     assert torch.isfinite(bias).all()
     torch.testing.assert_close(F.softmax(bias, 0), torch.tensor([0.0, 0.5, 0.5]), rtol=0, atol=1e-6)
     assert torch.isfinite(Bernoulli(2).start(torch.tensor([0.0, 1.0]), torch.zeros(2))).all()
+
+
+# --- distributions: probabilities, moments, draws ---
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_probabilities_of_counts_sum_to_one_and_give_the_moments(name, raw):
+    likelihood = make(name)
+    distribution = likelihood.distribution(raw, torch.full((N_CELLS, 1), 20.0).double())
+    counts = torch.arange(3000.0).double()[:, None, None]
+    p = distribution.log_prob(counts.expand(-1, N_CELLS, N_GENES)).exp()
+    mean = (p * counts).sum(0)
+    torch.testing.assert_close(p.sum(0), torch.ones(N_CELLS, N_GENES).double())
+    torch.testing.assert_close(mean, distribution.mean)
+    variance = (p * (counts - mean).square()).sum(0)
+    torch.testing.assert_close(variance, distribution.variance, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_draws_have_the_moments_of_the_distribution(name, raw, library):
+    likelihood = make(name)
+    if name == "student_t":
+        likelihood.degrees = 12.0  # so that the variance of the variance is small enough to see
+    distribution = likelihood.distribution(raw, library)
+    torch.manual_seed(0)
+    draws = distribution.sample((20_000,))
+    assert draws.shape == (20_000, N_CELLS, N_GENES)
+    error = (distribution.variance / 20_000).sqrt()
+    assert ((draws.mean(0) - distribution.mean).abs() < 5 * error + 1e-12).all()
+    torch.testing.assert_close(draws.var(0), distribution.variance, rtol=0.25, atol=1e-3)
+    if name in COUNTS:
+        assert torch.equal(draws, draws.round())
+
+
+@pytest.mark.parametrize("name", ["student_t", "poisson", "nb", "zinb"])
+def test_gradients_are_those_of_finite_differences(name, raw, library):
+    likelihood, x = make(name), data(name)
+    inputs = [raw[key].requires_grad_() for key in likelihood.outputs]
+
+    def loss(*outputs):
+        return likelihood.negative_log_likelihood(
+            x, dict(zip(likelihood.outputs, outputs, strict=True)), library
+        )
+
+    assert torch.autograd.gradcheck(loss, inputs)
+
+
+def test_student_t_is_scipys_and_starts_at_the_datas_spread(raw, library):
+    x, likelihood = data("student_t"), make("student_t")
+    scale = likelihood.scale().detach().numpy()
+    expected = -stats.t.logpdf(x, 5.0, raw["mean"], scale).sum(1)
+    ours = likelihood.negative_log_likelihood(x, raw, library).detach()
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    started = StudentT(3)
+    started.start(torch.zeros(3), torch.tensor([2.0, 0.5, 1.0]))
+    spread = started.distribution({"mean": torch.zeros(3)}, library).variance.sqrt()
+    torch.testing.assert_close(spread, torch.tensor([2.0, 0.5, 1.0]))
+    with pytest.raises(ValueError, match="above 2"):
+        StudentT(3, degrees=2.0)
+
+
+def test_one_outlier_moves_the_mean_under_student_t_less_than_under_the_normal():
+    x = torch.cat([torch.zeros(20), torch.tensor([50.0])])[:, None]
+
+    def best_mean(likelihood):
+        losses = [
+            likelihood.negative_log_likelihood(x, {"mean": torch.full_like(x, m)}, x).sum().item()
+            for m in np.linspace(0, 5, 101)
+        ]
+        return np.linspace(0, 5, 101)[np.argmin(losses)]
+
+    assert best_mean(Gaussian(1, scale=1.0)) == pytest.approx(50 / 21, abs=0.05)
+    assert best_mean(StudentT(1)) < 0.2
+
+
+def test_zero_inflation_is_scvi_tools(raw, library):
+    from scvi.distributions import ZeroInflatedNegativeBinomial as Theirs
+
+    x, likelihood = data("zinb"), make("zinb")
+    theirs = Theirs(
+        mu=likelihood.log_mean(raw, library).exp(),
+        theta=likelihood.theta().detach(),
+        zi_logits=raw["dropout"],
+        validate_args=False,
+    )
+    ours = likelihood.negative_log_likelihood(x, raw, library).detach()
+    # scvi-tools adds 1e-8 to means and dispersions
+    torch.testing.assert_close(ours, -theirs.log_prob(x).sum(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(likelihood.mean(raw, library), theirs.mean)
+
+
+# --- dispersion ---
+
+
+@pytest.mark.parametrize("kind", [NegativeBinomial, ZeroInflatedNegativeBinomial])
+@pytest.mark.parametrize("dispersion", ["gene-batch", "gene-label"])
+def test_dispersion_by_group_takes_each_cells_own(kind, dispersion, raw, library):
+    x = data("nb")
+    group = torch.tensor([1, 0, 2, 1, 0, 2])
+    likelihood = kind(N_GENES, dispersion=dispersion, n_groups=3).double()
+    with torch.no_grad():
+        likelihood.log_theta.copy_(torch.randn(3, N_GENES))
+    loss = likelihood.negative_log_likelihood(x, raw | {"group": group}, library)
+    for i, g in enumerate(group.tolist()):
+        alone = kind(N_GENES).double()
+        with torch.no_grad():
+            alone.log_theta.copy_(likelihood.log_theta[g])
+        one = {name: values[i : i + 1] for name, values in raw.items()}
+        expected = alone.negative_log_likelihood(x[i : i + 1], one, library[i : i + 1])
+        torch.testing.assert_close(loss[i : i + 1], expected)
+    loss.sum().backward()
+    assert (likelihood.log_theta.grad != 0).all()
+
+
+@pytest.mark.parametrize("kind", [NegativeBinomial, ZeroInflatedNegativeBinomial])
+def test_dispersion_by_cell_comes_from_the_decoder(kind, raw, library):
+    x = data("nb")
+    likelihood = kind(N_GENES, dispersion="gene-cell").double()
+    assert likelihood.outputs == (*kind.outputs, "log_theta")
+    assert not list(likelihood.parameters())
+    torch.testing.assert_close(likelihood.theta(raw), 10 * raw["log_theta"].exp())
+    theta = likelihood.theta(raw)
+    expected = -likelihood.distribution(raw, library).log_prob(x).sum(1)
+    torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected)
+    if kind is NegativeBinomial:
+        mu = likelihood.mean(raw, library)
+        scipys = -stats.nbinom.logpmf(x, theta, theta / (theta + mu)).sum(1)
+        np.testing.assert_allclose(expected, scipys, rtol=1e-8)
+
+
+def test_dispersions_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="dispersion must be one of"):
+        NegativeBinomial(3, dispersion="cell")
+    with pytest.raises(ValueError, match="number of groups"):
+        NegativeBinomial(3, dispersion="gene-batch")

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,10 @@ from torch import Tensor
 from latentcell._checks import matrix_kind
 from latentcell._errors import DataError, NotTrainedError
 from latentcell.module.autoencoder import Autoencoder, Covariates
+from latentcell.nn.counts import Dispersion, Link, NegativeBinomial
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Latent
-from latentcell.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Likelihood, NegativeBinomial
+from latentcell.nn.likelihoods import LIKELIHOODS, CountLikelihood, Gaussian, Likelihood
 from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
@@ -26,7 +27,7 @@ from latentcell.train.run import local_random_state
 from ._base import INFERENCE_BATCH, AbstractModel
 from ._cells import collect, matrix_of, place_of
 
-GeneLikelihood = Literal["auto", "normal", "bernoulli", "nb"]
+GeneLikelihood = Literal["auto", "normal", "student_t", "bernoulli", "poisson", "nb", "zinb"]
 _LIKELIHOOD_OF_KIND = {"counts": "nb", "unit": "bernoulli", "non-negative": "normal", "real": "normal"}
 
 
@@ -41,6 +42,7 @@ class Network:
     dropout: float
     gene_likelihood: GeneLikelihood
     gene_scale: Literal["gene"] | float
+    dispersion: Dispersion
     standardize_input: bool
     encode_covariates: bool
     input_dropout: float = 0.0
@@ -105,16 +107,10 @@ class AbstractEncoder(AbstractModel):
             n_continuous_cov=len(self.spec.continuous),
         )
         with local_random_state(self.params["seed"]):
-            likelihood: Likelihood
-            if name == "normal":
-                likelihood = Gaussian(n_genes, scale=network.gene_scale)
-            elif name == "nb":
-                likelihood = NegativeBinomial(n_genes, link="log" if log_linear else "softmax")
-            else:
-                likelihood = Bernoulli(n_genes)
+            likelihood = self._likelihood(name, network, "log" if log_linear else "softmax")
             encoder_input = EncoderInput(
                 n_genes,
-                log_normalize=isinstance(likelihood, NegativeBinomial),
+                log_normalize=isinstance(likelihood, CountLikelihood),
                 standardize=network.standardize_input,
                 dropout=network.input_dropout,
             )
@@ -158,6 +154,23 @@ class AbstractEncoder(AbstractModel):
             f"{type(self).__name__} with {network.n_latent} latent dimensions, hidden layers "
             f"{tuple(network.hidden)}, gene likelihood {name!r}, {n_genes} genes"
         )
+
+    def _likelihood(self, name: str, network: Network, link: Link) -> Likelihood:
+        """The likelihood called `name`, with its scale or dispersion as asked."""
+        kind, n_genes, by = LIKELIHOODS[name], len(self.spec.genes), network.dispersion
+        if by not in get_args(Dispersion):
+            raise DataError(f"dispersion must be one of {get_args(Dispersion)}, got {by!r}")
+        if issubclass(kind, NegativeBinomial):
+            groups = {"gene-batch": self.spec.batch, "gene-label": self.spec.labels}.get(by, [])
+            if groups is None:
+                key = by.replace("gene-", "").replace("label", "labels")
+                raise DataError(f"dispersion={by!r} needs setup_anndata({key}_key=...)")
+            return kind(n_genes, link=link, dispersion=by, n_groups=len(groups))
+        if by != "gene":
+            raise DataError(f"dispersion={by!r} is for 'nb' and 'zinb'; the likelihood is {name!r}")
+        if issubclass(kind, CountLikelihood):
+            return kind(n_genes, link=link)
+        return Gaussian(n_genes, scale=network.gene_scale) if kind is Gaussian else kind(n_genes)
 
     def get_reconstruction(
         self,
@@ -221,8 +234,8 @@ class AbstractEncoder(AbstractModel):
         """
 
         def error(code: Code, batch: dict[str, Tensor]) -> Tensor:
-            x, library, covariates = self.module.read(batch)
-            raw = self.module.decoder(self._point(code), covariates)
+            x, library, _ = self.module.read(batch)
+            raw = self.module.decode_raw(self._point(code), batch)
             return self.module.likelihood.negative_log_likelihood(x, raw, library)
 
         values = self._map(error, adata, indices, batch_size)
@@ -372,11 +385,10 @@ class AbstractVariational(AbstractEncoder):
             raise DataError(f"n_samples must be at least 1, got {n_samples}")
 
         def bound(code: Code, batch: dict[str, Tensor]) -> Tensor:
-            x, library, covariates = self.module.read(batch)
+            x, library, _ = self.module.read(batch)
             total = self.module.kl(code)
             for _ in range(n_samples):
-                draw = self.module.encode(batch).z
-                raw = self.module.decoder(draw, covariates)
+                raw = self.module.decode_raw(self.module.encode(batch).z, batch)
                 total = total + self.module.likelihood.negative_log_likelihood(x, raw, library) / n_samples
             return total
 

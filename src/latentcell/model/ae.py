@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 from torch import Tensor
 
+from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Code, Deterministic
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
@@ -38,11 +39,16 @@ class AE(AbstractEncoder):
     code_activation
         Of the code; ``"relu"`` is the PBMC3k document's and can switch dimensions off for ever.
     gene_likelihood
-        ``"normal"`` (any numbers), ``"bernoulli"`` (0 to 1), ``"nb"`` (counts); ``"auto"`` chooses by what
-        the matrix holds and writes the choice to :attr:`gene_likelihood`.
+        ``"normal"`` or, to forgive outliers, ``"student_t"`` (any numbers); ``"bernoulli"`` (0 to 1);
+        ``"nb"``, ``"poisson"`` or ``"zinb"`` (counts). ``"auto"`` chooses ``"normal"``, ``"bernoulli"`` or
+        ``"nb"`` by what the matrix holds and writes the choice to :attr:`gene_likelihood`.
     gene_scale
         Standard deviation of the normal likelihood: a number for all genes (mean squared error), or
         ``"gene"`` to learn one per gene.
+    dispersion
+        Of ``"nb"`` and ``"zinb"``: one per ``"gene"``, per gene and batch or label (``"gene-batch"``,
+        ``"gene-label"``: for batches of another protocol, cells of another kind), or per gene and cell
+        (``"gene-cell"``: decoded from the code).
     standardize_input
         Standardise genes at the encoder's input (not in the likelihood).
     input_dropout
@@ -115,6 +121,7 @@ class AE(AbstractEncoder):
         code_activation: str = "identity",
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = 1.0,
+        dispersion: Dispersion = "gene",
         standardize_input: bool = True,
         input_dropout: float = 0.0,
         encode_covariates: bool = False,
@@ -132,6 +139,7 @@ class AE(AbstractEncoder):
                 dropout=dropout,
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
+                dispersion=dispersion,
                 standardize_input=standardize_input,
                 input_dropout=input_dropout,
                 encode_covariates=encode_covariates,

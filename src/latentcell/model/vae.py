@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 from torch import Tensor
 
+from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Code, Gaussian
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
@@ -30,7 +31,9 @@ class VAE(AbstractVariational):
     beta
         Weight of the KL: a number, or a schedule of training progress such as
         ``latentcell.nn.schedules.Linear(0, 1, end=0.5)``.
-    gene_likelihood, standardize_input, input_dropout, encode_covariates, first_linear, head_sizes, seed
+    gene_likelihood, dispersion, standardize_input, input_dropout, encode_covariates, first_linear
+        See :class:`AE`.
+    head_sizes, seed
         See :class:`AE`.
     gene_scale
         See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which
@@ -77,6 +80,7 @@ class VAE(AbstractVariational):
         beta: float | Schedule = 1.0,
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = 1.0,
+        dispersion: Dispersion = "gene",
         standardize_input: bool = True,
         input_dropout: float = 0.0,
         encode_covariates: bool = False,
@@ -94,6 +98,7 @@ class VAE(AbstractVariational):
                 dropout=dropout,
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
+                dispersion=dispersion,
                 standardize_input=standardize_input,
                 input_dropout=input_dropout,
                 encode_covariates=encode_covariates,

@@ -9,6 +9,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from latentcell._errors import DataError
+from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
 from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
@@ -58,7 +59,9 @@ class VSC(AbstractVariational):
         Of the gate: a number or a schedule; for ``"sigmoid"`` it is the slope.
     input_dropout
         Share of genes hidden from the encoder at each training step, so that codes rest on many genes.
-    gene_likelihood, gene_scale, standardize_input, encode_covariates, first_linear, head_sizes, seed
+    gene_likelihood, gene_scale, dispersion, standardize_input, encode_covariates, first_linear
+        See :class:`AE` and :class:`VAE`.
+    head_sizes, seed
         See :class:`AE` and :class:`VAE`.
 
     References
@@ -118,6 +121,7 @@ class VSC(AbstractVariational):
         temperature: float | Schedule = 0.5,
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = "gene",
+        dispersion: Dispersion = "gene",
         standardize_input: bool = True,
         input_dropout: float = 0.3,
         encode_covariates: bool = False,
@@ -142,6 +146,7 @@ class VSC(AbstractVariational):
                 dropout=dropout,
                 gene_likelihood=gene_likelihood,
                 gene_scale=gene_scale,
+                dispersion=dispersion,
                 standardize_input=standardize_input,
                 input_dropout=input_dropout,
                 encode_covariates=encode_covariates,

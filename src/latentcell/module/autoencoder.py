@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Deterministic, Latent
-from latentcell.nn.likelihoods import Gaussian, Likelihood, NegativeBinomial
+from latentcell.nn.likelihoods import CountLikelihood, Gaussian, Likelihood, Raw
 from latentcell.nn.mlp import MLP, Decoder
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
@@ -124,7 +124,7 @@ class Autoencoder(BaseModuleClass):
             last = self.decoder.last(code.z, covariates)
             reconstruction = self.likelihood.sparse_negative_log_likelihood(x, *last)
         else:
-            raw = self.decoder(code.z, covariates)
+            raw = self.decode_raw(code.z, batch)
             dense = x.dense if isinstance(x, SparseCells) else x
             reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
@@ -150,8 +150,11 @@ class Autoencoder(BaseModuleClass):
 
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
         """Expected data (cells x genes) of codes z (cells x n_latent), with library and covariates."""
-        _, library, covariates = self.read(batch)
-        return self.likelihood.mean(self.decoder(z, covariates), library)
+        return self.likelihood.mean(self.decode_raw(z, batch), self.library(batch))
+
+    def decode_raw(self, z: Tensor, batch: Batch) -> Raw:
+        """What the likelihood reads: decoder outputs (... x cells x genes) of codes z, and cells' groups."""
+        return self._raw(z, self.covariates.design(batch), self._group(batch))
 
     # scvi-tools' interface: the same steps under its names, so that its tools work on our models
 
@@ -164,18 +167,17 @@ class Autoencoder(BaseModuleClass):
         code = self._encode(x, library, covariates, progress=1.0, n_samples=n_samples)
         return {"z": code.z, "qz": code.qz, "library": library, "code": code}
 
-    def _get_generative_input(self, tensors: Batch, inference_outputs: dict, **kwargs) -> dict[str, Tensor]:
+    def _get_generative_input(self, tensors: Batch, inference_outputs: dict, **kwargs) -> dict:
         return {
             "z": inference_outputs["z"],
             "library": inference_outputs["library"],
             "covariates": self.covariates.design(tensors),
+            "group": self._group(tensors),
         }
 
-    def generative(self, z: Tensor, library: Tensor, covariates: Tensor) -> dict:
+    def generative(self, z: Tensor, library: Tensor, covariates: Tensor, group: Tensor | None = None) -> dict:
         """Decode: ``px``, the distribution of the data, and ``raw``, the decoder's output."""
-        if z.dim() == 3:
-            covariates = covariates.expand(z.shape[0], *covariates.shape)
-        raw = self.decoder(z, covariates)
+        raw = self._raw(z, covariates, group)
         return {"px": self.likelihood.distribution(raw, library), "raw": raw}
 
     def loss(self, tensors: Batch, inference_outputs: dict, generative_outputs: dict) -> LossOutput:
@@ -209,9 +211,21 @@ class Autoencoder(BaseModuleClass):
         x = batch[REGISTRY_KEYS.X_KEY]
         if REGISTRY_KEYS.SIZE_FACTOR_KEY in batch:
             return batch[REGISTRY_KEYS.SIZE_FACTOR_KEY].to(x.dtype)
-        if isinstance(self.likelihood, NegativeBinomial):
+        if isinstance(self.likelihood, CountLikelihood):
             return x.totals() if isinstance(x, SparseCells) else x.sum(1, keepdim=True)
         return torch.ones((x.shape[0], 1), dtype=x.dtype, device=x.device)
+
+    def _raw(self, z: Tensor, covariates: Tensor, group: Tensor | None) -> Raw:
+        if z.dim() == 3:
+            covariates = covariates.expand(z.shape[0], *covariates.shape)
+        raw = self.decoder(z, covariates)
+        return raw if group is None else raw | {"group": group}
+
+    def _group(self, batch: Batch) -> Tensor | None:
+        """The batch or label (cells, integers) that decides a cell's dispersion, if one does."""
+        by = getattr(self.likelihood, "dispersion", None)
+        keys = {"gene-batch": REGISTRY_KEYS.BATCH_KEY, "gene-label": REGISTRY_KEYS.LABELS_KEY}
+        return batch[keys[by]][:, 0].long() if by in keys else None
 
     def _encode(
         self,

@@ -12,16 +12,27 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Normal
-from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
+from torch.distributions import StudentT as StudentTDistribution
 from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 
-from .count_loss import negative_binomial_nll
+from .counts import CountLikelihood, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from .normal_loss import normal_nll
 from .sparse import linear_normal_nll
 
 Raw = dict[str, Tensor]
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "CountLikelihood",
+    "Gaussian",
+    "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+    "StudentT",
+    "ZeroInflatedNegativeBinomial",
+]
 
 
 class Gaussian(nn.Module):
@@ -141,82 +152,67 @@ class Bernoulli(nn.Module):
         ).sum(-1)
 
 
-class NegativeBinomial(nn.Module):
-    """Counts with mean library x share of each gene, and one inverse dispersion theta per gene.
-
-    The variance is mu + mu^2 / theta. theta starts at 10, near the Poisson distribution: started low it
-    explains the differences between cells as noise before the code can.
+class StudentT(nn.Module):
+    """Student's t around the decoder's output, with one scale per gene: a normal that forgives outliers.
 
     Parameters
     ----------
     n_genes
         Genes.
-    link
-        ``"softmax"``: the shares of a cell's genes are softmax(raw output) and sum to 1. ``"log"``: they are
-        exp(raw output), so that a decoder's weights are log fold changes of single genes; a sparse coder's
-        additive programmes read better so.
-
-    References
-    ----------
-    Lopez et al., Nature Methods 2018, `doi:10.1038/s41592-018-0229-2
-    <https://doi.org/10.1038/s41592-018-0229-2>`__.
+    degrees
+        Degrees of freedom, above 2 so that the variance is finite. 5: tails that forgive single values and
+        still have a fourth moment.
+    min_scale
+        See :class:`Gaussian`.
     """
 
-    name = "nb"
+    name = "student_t"
     outputs = ("mean",)
-    data_kind = "counts"
-    unit = "counts"
-    detail = "negative binomial: mean, dispersion per gene"
+    data_kind = "finite"
+    unit = "that of the data"
 
-    def __init__(self, n_genes: int, *, link: Literal["softmax", "log"] = "softmax") -> None:
+    def __init__(self, n_genes: int, *, degrees: float = 5.0, min_scale: float = 0.05) -> None:
         super().__init__()
-        if link not in ("softmax", "log"):
-            raise ValueError(f"link must be 'softmax' or 'log', got {link!r}")
-        self.link = link
-        self.log_theta = nn.Parameter(torch.full((n_genes,), math.log(10.0)))
+        if not degrees > 2:
+            raise ValueError(f"degrees must be above 2, got {degrees}")
+        self.degrees = float(degrees)
+        self.log_min_scale = math.log(min_scale)
+        self.raw_scale = nn.Parameter(torch.zeros(n_genes))
+
+    @property
+    def detail(self) -> str:
+        """What the drawing of the model says."""
+        return f"Student's t, {self.degrees:g} degrees of freedom: mean, scale per gene"
+
+    def scale(self) -> Tensor:
+        """Scale per gene (genes); the standard deviation is sqrt(degrees / (degrees - 2)) times that."""
+        return self.raw_scale.clamp(min=self.log_min_scale).exp()
 
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Decoder bias that gives the data's mean composition (genes)."""
-        return (mean + 1e-8).log() - mean.sum().log()
+        """Start the scales at the data's; return the decoder bias that gives the data's mean (genes)."""
+        with torch.no_grad():
+            self.raw_scale.copy_((std * math.sqrt(1 - 2 / self.degrees)).clamp(min=0.1).log())
+        return mean
 
     def baseline(self, bias: Tensor) -> Tensor:
-        """Where to start the bias that a decoder can only add to: the mean, shares being relative (genes)."""
-        return bias
-
-    def log_mean(self, raw: Raw, library: Tensor) -> Tensor:
-        """Log of the expected counts (cells x genes)."""
-        if self.link == "log":
-            # a share above e^2 is none: the bound keeps exp finite while the loadings still settle
-            return raw["mean"].clamp(max=2.0) + library.log()
-        return F.log_softmax(raw["mean"], dim=-1) + library.log()
-
-    def theta(self) -> Tensor:
-        """Inverse dispersion per gene (genes)."""
-        return self._bounded().exp()
+        """Where to start the bias of a decoder that can only add to it: half the mean (genes)."""
+        return 0.5 * bias
 
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
-        """Negative binomial distribution of each count (cells x genes)."""
-        log_theta = self._bounded()
-        return NegativeBinomialDistribution(
-            total_count=log_theta.exp(), logits=self.log_mean(raw, library) - log_theta, validate_args=False
-        )
+        """Student's t distribution of each value (cells x genes)."""
+        return StudentTDistribution(self.degrees, raw["mean"], self.scale(), validate_args=False)
 
     def mean(self, raw: Raw, library: Tensor) -> Tensor:
-        """Expected counts (cells x genes)."""
-        return self.log_mean(raw, library).exp()
+        """Expected value (cells x genes) on the scale of the data."""
+        return raw["mean"]
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        log_mu = self.log_mean(raw, library)
-        if log_mu.dim() == 2:
-            return negative_binomial_nll(x, log_mu, self._bounded())
-        return torch.stack([negative_binomial_nll(x, draw, self._bounded()) for draw in log_mu])
-
-    def _bounded(self) -> Tensor:
-        return self.log_theta.clamp(-10.0, 10.0)  # e^10: Poisson to within 1e-4 of the variance at mean 2
+        return -self.distribution(raw, library).log_prob(x).sum(-1)
 
 
-Likelihood = Gaussian | Bernoulli | NegativeBinomial
-LIKELIHOODS: dict[str, type[Gaussian] | type[Bernoulli] | type[NegativeBinomial]] = {
-    kind.name: kind for kind in (Gaussian, Bernoulli, NegativeBinomial)
+Likelihood = Gaussian | Bernoulli | StudentT | Poisson | NegativeBinomial | ZeroInflatedNegativeBinomial
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    kind.name: kind
+    for kind in (Gaussian, Bernoulli, StudentT, Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial)
 }

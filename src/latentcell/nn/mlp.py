@@ -153,16 +153,16 @@ class MLPDecoder(nn.Module):
 class LinearDecoder(nn.Module):
     """Code to raw gene values by one linear map, whose weights are readable loadings.
 
-    With ``non_negative=True`` the loadings are softplus(W) >= 0: each dimension can only add expression,
-    so that dimensions act as programmes, as in non-negative matrix factorisation. Covariates have their own
-    signed weights.
+    With ``non_negative=True`` the loadings of the mean are softplus(W) >= 0: each dimension can only add
+    expression, so that dimensions act as programmes, as in non-negative matrix factorisation. Covariates have
+    their own signed weights.
 
     Parameters
     ----------
     n_latent, n_covariates, n_genes, outputs
         As in :class:`MLPDecoder`.
     non_negative
-        Constrain the loadings to be positive.
+        Constrain the loadings of the mean to be positive; other outputs keep their sign.
     """
 
     def __init__(
@@ -181,7 +181,9 @@ class LinearDecoder(nn.Module):
         self.covariate_weight = nn.ParameterDict()
         for name in outputs:
             weight = torch.empty(n_genes, n_latent)
-            if non_negative:  # softplus(-3) is about 0.05: small, equal and positive at the start
+            if (
+                non_negative and name == "mean"
+            ):  # softplus(-3) is about 0.05: small, equal and positive at the start
                 nn.init.normal_(weight, mean=-3.0, std=0.5)
             else:
                 nn.init.xavier_normal_(weight)
@@ -192,7 +194,7 @@ class LinearDecoder(nn.Module):
     def loadings(self, name: str = "mean") -> Tensor:
         """Loadings (genes x n_latent) of output `name`, as they enter the decoder."""
         weight = self.weight[name]
-        return F.softplus(weight) if self.non_negative else weight
+        return F.softplus(weight) if self.non_negative and name == "mean" else weight
 
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
