@@ -27,6 +27,8 @@ class CountLikelihood(nn.Module):
 
     Parameters
     ----------
+    n_genes
+        Genes.
     link
         ``"softmax"``: the shares of a cell's genes are softmax(raw output) and sum to 1. ``"log"``: they are
         exp(raw output), so that a decoder's weights are log fold changes of single genes; a sparse coder's
@@ -36,7 +38,7 @@ class CountLikelihood(nn.Module):
     data_kind = "counts"
     unit = "counts"
 
-    def __init__(self, link: Link = "softmax") -> None:
+    def __init__(self, n_genes: int, *, link: Link = "softmax") -> None:
         super().__init__()
         if link not in get_args(Link):
             raise ValueError(f"link must be 'softmax' or 'log', got {link!r}")
@@ -67,18 +69,13 @@ class Poisson(CountLikelihood):
 
     Parameters
     ----------
-    n_genes
-        Genes.
-    link
+    n_genes, link
         See :class:`CountLikelihood`.
     """
 
     name = "poisson"
     outputs = ("mean",)
     detail = "Poisson: mean"
-
-    def __init__(self, n_genes: int, *, link: Link = "softmax") -> None:
-        super().__init__(link)
 
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
         """Poisson distribution of each count (cells x genes)."""
@@ -97,9 +94,7 @@ class NegativeBinomial(CountLikelihood):
 
     Parameters
     ----------
-    n_genes
-        Genes.
-    link
+    n_genes, link
         See :class:`CountLikelihood`.
     dispersion
         One theta per ``"gene"``; per gene and batch or label (``"gene-batch"``, ``"gene-label"``: the raw
@@ -126,7 +121,7 @@ class NegativeBinomial(CountLikelihood):
         dispersion: Dispersion = "gene",
         n_groups: int = 0,
     ) -> None:
-        super().__init__(link)
+        super().__init__(n_genes, link=link)
         if dispersion not in get_args(Dispersion):
             raise ValueError(f"dispersion must be one of {get_args(Dispersion)}, got {dispersion!r}")
         self.dispersion = dispersion
