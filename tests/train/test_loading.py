@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from latentcell._sparse import SparseCells
 from latentcell.train.loading import CellLoader, Cells, by_rows, read_rows
 
 quick = settings(max_examples=100, deadline=None, derandomize=True)
@@ -152,3 +153,30 @@ def test_order_is_a_function_of_seed_and_epoch_alone(X):
     assert order(3, 2) == order(3, 2, others=[0, 1]) == order(3, 2, others=[7])
     orders = {tuple(order(seed, epoch)) for seed in range(3) for epoch in range(4)}
     assert len(orders) == 12
+
+
+@pytest.mark.parametrize("genes", [None, np.array([2, 0])])
+def test_sparse_cells_add_up_entries_given_twice(genes):
+    twice = sparse.csr_matrix(
+        (np.array([1.0, 2.0, 5.0]), np.array([2, 2, 0]), np.array([0, 2, 3, 3])), shape=(3, 20)
+    )
+    batch = Cells(twice, genes=genes).batch(np.array([1, 0, 2]), sparse_cells=True)["X"]
+    expected = twice.toarray()[[1, 0, 2]]
+    expected = expected if genes is None else expected[:, genes]
+    dense = batch.dense if isinstance(batch, SparseCells) else batch
+    np.testing.assert_array_equal(dense.numpy(), expected)
+    if genes is None:
+        assert isinstance(batch, SparseCells)
+        assert sorted(batch.data.tolist()) == [3.0, 5.0]
+    assert twice.nnz == 3
+
+
+def test_sparse_cells_are_for_matrices_that_are_mostly_zeros():
+    mostly, hardly = np.eye(8, dtype=np.float32), np.ones((8, 8), dtype=np.float32)
+    rows = np.arange(8)
+    assert isinstance(Cells(sparse.csr_matrix(mostly)).batch(rows, sparse_cells=True)["X"], SparseCells)
+    assert isinstance(Cells(sparse.csr_matrix(mostly)).batch(rows)["X"], torch.Tensor)
+    assert isinstance(Cells(sparse.csr_matrix(hardly)).batch(rows, sparse_cells=True)["X"], torch.Tensor)
+    assert isinstance(Cells(mostly).batch(rows, sparse_cells=True)["X"], torch.Tensor)
+    loader = CellLoader(Cells(sparse.csr_matrix(mostly)), rows, 4, sparse_cells=True)
+    np.testing.assert_array_equal(np.concatenate([b["X"].dense for b in loader]), mostly)

@@ -51,6 +51,7 @@ class Cells:
             rows = rows[:, self.genes]
         tensors: dict[str, Any] = {}
         if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
+            rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
             tensors[X_KEY] = SparseCells.from_rows(rows)
         else:
             dense = rows.toarray() if sparse.issparse(rows) else rows
