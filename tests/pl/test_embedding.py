@@ -123,6 +123,12 @@ def test_genes_come_from_x_or_a_layer_not_raw(cells):
     assert ax.figure.axes[1].get_ylabel() == "gene2 (half)"
 
 
+def test_axes_of_a_basis_that_ends_in_a_number_are_its_dimensions(cells):
+    cells.obsm["PC2, PC3"] = cells.obsm["X_umap"]
+    ax = lc.pl.embedding(cells, "PC2, PC3", "cell_type")
+    assert (ax.get_title(), ax.get_ylabel()) == ("PC2, PC3", "dimension 2")
+
+
 def test_several_bases_side_by_side_share_one_legend(cells):
     figure = lc.pl.embedding(cells, ["umap", "vsc_tsne", "X_vsc"], "cell_type", ncols=2)
     assert isinstance(figure, Figure)

@@ -424,6 +424,8 @@ def _label_axes(ax: Any, title: str) -> None:
         ax.set_axis_off()
     name = title.split(" ")[-1]
     name = _AXIS_WORDS.get(name, name)
+    if name[-1:].isdigit():  # "PC2" and a number would read as another component
+        name = "dimension "
     for i, axis in enumerate([ax.xaxis, ax.yaxis, *([ax.zaxis] if ax.name == "3d" else [])]):
         axis.set_ticks([])
         axis.set_label_text(f"{name}{i + 1}")
