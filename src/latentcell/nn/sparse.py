@@ -121,7 +121,7 @@ class _LinearNormalNLL(Function):
 def linear_normal_nll(x: SparseCells, h: Tensor, weight: Tensor, bias: Tensor, log_scale: Tensor) -> Tensor:
     """Negative log-likelihood of sparse cells under a normal distribution whose mean is linear in `h`.
 
-    The same as ``normal_nll(x.dense(), F.linear(h, weight, bias), log_scale)``, to rounding.
+    The same as ``normal_nll(x.dense, F.linear(h, weight, bias), log_scale)``, to rounding.
 
     Parameters
     ----------
