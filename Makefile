@@ -67,7 +67,7 @@ test-all: $(VENV)/.test
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --no-incremental
 
 docs: $(VENV)/.doc
 	MPLBACKEND=Agg $(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html

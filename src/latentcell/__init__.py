@@ -10,7 +10,10 @@ stays fast and never loads torch:
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentcell import datasets, metrics, model, pl, pp, tl
 
 __version__ = version("latentcell")
 __all__ = ["__version__", "datasets", "metrics", "model", "pl", "pp", "tl"]
