@@ -53,7 +53,8 @@ def denoised(
     in the observed counts two markers of the same cell type look unrelated, which a good denoiser mends, and
     markers of different types should remain apart. The title of each panel has Pearson's correlation of what
     is drawn and Spearman's, over all cells; a dash where a gene is constant. Denoising pulls cells towards
-    each other, so a high correlation alone is no evidence: draw a pair that should be unrelated, too.
+    each other, so a high correlation alone is no evidence: draw a pair that should be unrelated, too. Each
+    panel has limits of its own, as layers may differ in unit and range.
 
     Parameters
     ----------
