@@ -57,13 +57,13 @@ def write_rows(
     try:
         frame = AnnData(obs=obs, var=var, uns=uns)
         if path.suffix == ".h5ad":
-            frame.write_h5ad(part)
-            with h5py.File(part, "a") as file:
+            with h5py.File(part, "w") as file:
+                write_elem(file, "/", frame)
                 _write_x(file, blocks, (n_rows, len(var)))
         else:
-            frame.write_zarr(part)
-            _write_x(zarr.open_group(str(part), mode="a", use_consolidated=False), blocks, (n_rows, len(var)))
-            zarr.consolidate_metadata(str(part))
+            group = zarr.open_group(str(part), mode="w", zarr_format=2)  # read by every anndata
+            write_elem(group, "/", frame)
+            _write_x(group, blocks, (n_rows, len(var)))
         os.replace(part, path)
     finally:
         shutil.rmtree(folder)
@@ -75,10 +75,8 @@ def _write_x(group: Any, blocks: Iterator[Any], shape: tuple[int, int]) -> None:
         del group["X"]
     first = next(blocks)
     if sparse.issparse(first):
-        # 64-bit row pointers: the number of values may pass 2^31
-        first = sparse.csr_matrix(
-            (first.data, first.indices, first.indptr.astype(np.int64)), shape=first.shape
-        )
+        # the pointers of all rows may pass 2^31, and rows that follow take the type of the first
+        first.indptr = first.indptr.astype(np.int64)
         write_elem(group, "X", first)
         on_disk = sparse_dataset(group["X"])
         for block in blocks:
@@ -99,8 +97,7 @@ def _create(group: Any, shape: tuple[int, int], chunks: tuple[int, int]) -> Any:
     if isinstance(group, h5py.File):
         x = group.create_dataset("X", shape=shape, dtype="f4", chunks=chunks, compression="lzf")
     else:
-        make = getattr(group, "create_array", None) or group.create_dataset
-        x = make(name="X", shape=shape, dtype="f4", chunks=chunks)
+        x = group.create_array(name="X", shape=shape, dtype="f4", chunks=chunks)
     x.attrs["encoding-type"] = "array"
     x.attrs["encoding-version"] = "0.2.0"
     return x
