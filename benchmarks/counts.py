@@ -387,14 +387,16 @@ def main() -> None:
     if args.command == "one-denoise":
         one_denoise(args.seeds[0], args.suffix)
         return
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for seed in args.seeds:
         start = time.perf_counter()
-        rows += COMMANDS[args.command](seed, args)
+        for row in COMMANDS[args.command](seed, args):
+            rows.append(row)
+            if args.out is not None:
+                pd.DataFrame(rows).to_csv(args.out, index=False)
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        if args.out is not None:
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            pd.DataFrame(rows).to_csv(args.out, index=False)
     report(pd.DataFrame(rows))
 
 
