@@ -60,17 +60,18 @@ def read_registry(registry: dict) -> dict[str, Any]:
 
     Returns
     -------
-    ``setup_args``, ``genes`` and, for ``batch`` and ``labels``, the categories (None where no key was given);
-    ``categorical`` maps covariate keys to categories; ``continuous`` lists covariate keys.
+    ``setup_args``, ``genes`` and, for ``batch`` and ``labels``, the categories (None where no key was given;
+    without the one that stands for an unknown label); ``categorical`` maps covariate keys to categories;
+    ``continuous`` lists covariate keys.
     """
-    args = registry["setup_args"]
+    args = {"unlabeled_category": None} | registry["setup_args"]
     state = {name: record["state_registry"] for name, record in registry["field_registries"].items()}
     categorical = state[REGISTRY_KEYS.CAT_COVS_KEY].get("mappings", {})
     return {
         "setup_args": dict(args),
         "genes": np.asarray(state[REGISTRY_KEYS.X_KEY]["column_names"]).tolist(),
         "batch": _categories(state, REGISTRY_KEYS.BATCH_KEY) if args["batch_key"] else None,
-        "labels": _categories(state, REGISTRY_KEYS.LABELS_KEY) if args["labels_key"] else None,
+        "labels": _labels(state, args["unlabeled_category"]) if args["labels_key"] else None,
         "categorical": {key: np.asarray(values).tolist() for key, values in categorical.items()},
         "continuous": list(args["continuous_covariate_keys"] or []),
     }
@@ -100,6 +101,10 @@ def registry_from_json(record: Any) -> Any:
     if isinstance(record, list):
         return [registry_from_json(value) for value in record]
     return record
+
+
+def _labels(state: dict, unlabeled: Any) -> list:
+    return [label for label in _categories(state, REGISTRY_KEYS.LABELS_KEY) if label != unlabeled]
 
 
 def _categories(state: dict, key: str) -> list:

@@ -1,8 +1,9 @@
 """The models that keep the contract, and the small cells they keep it on.
 
 A new model joins by one line in MODELS; the tests of this folder then hold for it. A test runs for every
-model if it asks for `Model` or `trained`; for those with a posterior if it asks for `variational`; and for
-every pair of a model and a method that looks at cells if it asks for `method`.
+model if it asks for `Model` or `trained`; for those with a posterior if it asks for `variational`; for those
+that model any kind of data, not only counts, if it asks for `any_data`; and for every pair of a model and a
+method that looks at cells if it asks for `method`.
 """
 
 from types import SimpleNamespace
@@ -15,11 +16,16 @@ from scipy import sparse
 
 import latentcell as lc
 
-MODELS = [
-    "AE",
-    "VAE",
-    "VSC",
-]
+MODELS = {
+    "AE": {},
+    "VAE": {},
+    "VSC": {},
+    "CVAE": {"labels_key": "label"},
+    "DCA": {},
+}
+"""Every model, with the keys that it cannot do without."""
+
+COUNTS_ONLY = {"DCA"}
 
 RESULTS = (
     "get_latent_representation",
@@ -27,6 +33,9 @@ RESULTS = (
     "get_reconstruction_error",
     "get_elbo",
     "get_inclusion_probability",
+    "get_marginal_ll",
+    "get_denoised",
+    "get_normalized_expression",
 )
 """Every method that looks at cells; which of them a model has is decided by its class."""
 
@@ -61,7 +70,7 @@ def make_cells(n_cells: int = 60, n_genes: int = 20, seed: int = 0) -> ad.AnnDat
 
 def build(Model, adata, *, keys=None, **arguments):
     """An untrained model on `adata` itself."""
-    Model.setup_anndata(adata, **(keys or {}))
+    Model.setup_anndata(adata, **(MODELS[Model.__name__] | (keys or {})))
     return Model(adata, **(SMALL | arguments))
 
 
@@ -75,6 +84,8 @@ def train(Model, adata, *, keys=None, max_epochs=2, train_arguments=None, **argu
 
 def pytest_generate_tests(metafunc):
     names = [name for name in MODELS if "variational" not in metafunc.fixturenames or _has(name, "get_elbo")]
+    if "any_data" in metafunc.fixturenames:
+        names = [name for name in names if name not in COUNTS_ONLY]
     if "method" in metafunc.fixturenames:
         pairs = [(name, method) for name in names for method in RESULTS if _has(name, method)]
         metafunc.parametrize(("Model", "method"), pairs, indirect=["Model"], scope="session")
@@ -92,6 +103,11 @@ def Model(request):
 
 
 @pytest.fixture
+def any_data(Model):
+    """Marks a test that is for models of any kind of data."""
+
+
+@pytest.fixture
 def cells() -> ad.AnnData:
     return make_cells()
 
@@ -105,7 +121,9 @@ def new_cells() -> ad.AnnData:
 @pytest.fixture(scope="session")
 def make():
     """The functions above, for tests that need cells and models of their own."""
-    return SimpleNamespace(cells=make_cells, build=build, train=train, KEYS=KEYS, MODELS=MODELS)
+    return SimpleNamespace(
+        cells=make_cells, build=build, train=train, KEYS=KEYS, MODELS=MODELS, COUNTS_ONLY=COUNTS_ONLY
+    )
 
 
 @pytest.fixture(scope="session")

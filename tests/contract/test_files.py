@@ -159,7 +159,7 @@ def test_values_of_the_history_that_are_not_finite_are_saved(make, Model, cells,
 
 
 @pytest.mark.parametrize("layer", ["unit", "log"])
-def test_every_likelihood_is_saved(make, Model, cells, layer, tmp_path):
+def test_every_likelihood_is_saved(make, Model, any_data, cells, layer, tmp_path):
     model = make.train(Model, cells, keys={"layer": layer})
     model.save(tmp_path / "model")
     assert_same_model(Model.load(tmp_path / "model"), model, cells)
@@ -280,7 +280,7 @@ def test_another_class_is_refused_by_name(folder, Model):
     ):
         other.load(folder)
     edit(folder, lambda record: record.update({"class": "Oracle"}))
-    with pytest.raises(ModelFileError, match="class 'Oracle'.*knows AE, VAE, VSC"):
+    with pytest.raises(ModelFileError, match="class 'Oracle'.*knows AE, CVAE, DCA, VAE, VSC"):
         lc.model.load(folder)
 
 

@@ -98,7 +98,7 @@ def test_layer_is_honoured_in_training_and_after(trained, make, Model, new_cells
 
 
 @pytest.mark.parametrize(("layer", "name"), [(None, "nb"), ("unit", "bernoulli"), ("log", "normal")])
-def test_likelihood_follows_from_the_matrix_unless_told(make, Model, cells, layer, name):
+def test_likelihood_follows_from_the_matrix_unless_told(make, Model, any_data, cells, layer, name):
     assert make.build(Model, cells, keys={"layer": layer}).gene_likelihood == name
     assert (
         make.build(Model, cells, keys={"layer": layer}, gene_likelihood="normal").gene_likelihood == "normal"
@@ -199,7 +199,7 @@ LAYER = {"nb": None, "bernoulli": "unit", "normal": "log"}
 )
 @pytest.mark.parametrize("to_format", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
 def test_values_that_the_likelihood_cannot_take_are_named(
-    make, Model, cells, likelihood, value, message, to_format
+    make, Model, any_data, cells, likelihood, value, message, to_format
 ):
     """Both before training and in cells to be embedded, whatever the order of genes."""
     layer = LAYER[likelihood]
@@ -224,7 +224,7 @@ def test_values_that_the_likelihood_cannot_take_are_named(
         model.get_latent_representation(with_matrix(spoilt)[:, ::-1].copy())
 
 
-def test_nan_is_named_also_where_the_likelihood_is_still_to_be_chosen(make, Model, cells):
+def test_nan_is_named_also_where_the_likelihood_is_still_to_be_chosen(make, Model, any_data, cells):
     cells.X[5, 1] = np.nan
     with pytest.raises(DataError, match="cell 'cell5', gene 'gene1': nan"):
         make.build(Model, cells)
@@ -262,14 +262,14 @@ def test_genes_that_are_not_the_models_may_hold_anything(trained, new_cells):
     np.testing.assert_array_equal(trained.get_latent_representation(both), expected)
 
 
-def test_normal_and_bernoulli_models_take_empty_cells(make, Model, cells):
+def test_normal_and_bernoulli_models_take_empty_cells(make, Model, any_data, cells):
     for layer in ("unit", "log"):
         cells.layers[layer][3] = 0
         model = make.train(Model, cells.copy(), keys={"layer": layer}, max_epochs=1)
         assert np.isfinite(model.get_latent_representation()).all()
 
 
-def test_unknown_likelihood_is_refused(make, Model, cells):
+def test_unknown_likelihood_is_refused(make, Model, any_data, cells):
     with pytest.raises(DataError, match="gene_likelihood must be 'auto' or one of .*, got 'poison'"):
         make.build(Model, cells, gene_likelihood="poison")
 
@@ -358,7 +358,7 @@ def test_some_of_the_categories_in_another_order_are_understood(with_covariates,
     np.testing.assert_allclose(with_covariates.get_reconstruction(one), expected[at], rtol=1e-5, atol=1e-6)
 
 
-def test_two_models_live_on_one_anndata(make, Model, cells):
+def test_two_models_live_on_one_anndata(make, Model, any_data, cells):
     """The second set-up overwrites scvi-tools' slots; the first model goes by its own keys."""
     first = make.train(Model, cells, keys={"batch_key": "batch"})
     before = first.get_reconstruction()
@@ -422,14 +422,14 @@ def test_a_last_batch_of_one_cell_works(make, Model, n_cells, batch_size):
 
 
 @pytest.mark.parametrize("layer", [None, "unit", "log"])
-def test_one_gene_works(make, Model, layer):
+def test_one_gene_works(make, Model, any_data, layer):
     model = make.train(Model, make.cells(n_genes=1), keys={"layer": layer})
     assert np.isfinite(model.get_latent_representation()).all()
     assert model.get_reconstruction().shape == (60, 1)
 
 
 @pytest.mark.parametrize("layer", [None, "unit", "log"])
-def test_genes_that_are_zero_everywhere_work(make, Model, cells, layer):
+def test_genes_that_are_zero_everywhere_work(make, Model, any_data, cells, layer):
     for values in (cells.layers["unit"], cells.layers["log"]):
         values[:, 5:8] = 0
     cells.X = cells.X.toarray()

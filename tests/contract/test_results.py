@@ -11,8 +11,15 @@ from latentcell._errors import DataError, NotTrainedError
 
 
 def per_cell(model, method, *args, **kwargs):
-    if method in ("get_elbo", "get_reconstruction_error"):
+    """An array with a row per cell, whatever the method calls its arguments."""
+    if method in ("get_elbo", "get_reconstruction_error", "get_marginal_ll"):
         kwargs["return_mean"] = False
+    if method in ("get_elbo", "get_marginal_ll"):
+        kwargs["n_samples" if method == "get_elbo" else "n_mc_samples"] = 50
+    if method == "get_normalized_expression":
+        kwargs["return_numpy"] = True
+    if method == "get_denoised" and "batch_size" in kwargs:
+        kwargs["chunk_size"] = kwargs.pop("batch_size")
     return getattr(model, method)(*args, **kwargs)
 
 
@@ -36,7 +43,9 @@ def test_an_untrained_model_says_so(make, Model, cells, method):
 
 def test_results_are_float32_with_a_row_per_cell(trained, new_cells, method):
     values = per_cell(trained, method, new_cells)
-    columns = {"get_reconstruction": (20,), "get_elbo": (), "get_reconstruction_error": ()}.get(method, (3,))
+    genes = ("get_reconstruction", "get_denoised", "get_normalized_expression")
+    numbers = ("get_elbo", "get_marginal_ll", "get_reconstruction_error")
+    columns = (20,) if method in genes else () if method in numbers else (3,)
     assert values.shape == (55, *columns)
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
@@ -67,8 +76,10 @@ def test_looking_leaves_global_random_states_alone(trained, new_cells, method):
 def test_batch_size_has_no_influence(trained, new_cells, method, batch_size):
     whole = per_cell(trained, method, new_cells)
     parts = per_cell(trained, method, new_cells, batch_size=batch_size)
-    if method == "get_elbo":  # measured on draws, which differ
+    if method in ("get_elbo", "get_marginal_ll"):  # measured on draws, which differ
         assert abs((parts - whole).mean()) < 1
+    elif method == "get_normalized_expression":
+        assert np.corrcoef(np.log(parts).ravel(), np.log(whole).ravel())[0, 1] > 0.7
     else:
         np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
@@ -80,11 +91,12 @@ def test_without_cells_the_models_own_are_taken(trained, method):
 
 
 def test_means_are_means_over_cells(trained, new_cells, Model):
-    for method in ("get_reconstruction_error", "get_elbo"):
+    for method in ("get_reconstruction_error", "get_elbo", "get_marginal_ll"):
         if hasattr(Model, method):
             mean = getattr(trained, method)(new_cells)
             assert isinstance(mean, float)
-            assert mean == pytest.approx(per_cell(trained, method, new_cells).mean(), rel=1e-5)
+            values = getattr(trained, method)(new_cells, return_mean=False)
+            assert mean == pytest.approx(values.mean(), rel=1e-5)
 
 
 # --- reconstruction ---
@@ -110,7 +122,7 @@ def test_size_factor_stands_for_the_total_count(make, Model, cells, trained):
 
 
 @pytest.mark.parametrize("layer", ["unit", "log"])
-def test_reconstruction_has_the_unit_of_the_data(make, Model, cells, layer):
+def test_reconstruction_has_the_unit_of_the_data(make, Model, any_data, cells, layer):
     """At the start the decoder gives the data's mean; after training too, about."""
     model = make.train(Model, cells, keys={"layer": layer}, max_epochs=30, train_arguments={"lr": 0.01})
     reconstruction = model.get_reconstruction()
@@ -165,12 +177,19 @@ def test_covariates_reach_the_encoder_if_asked(make, Model, cells):
     assert not np.allclose(look(moved), look(cells))
 
 
-def test_labels_have_no_say(with_covariates, new_cells):
+def test_labels_have_a_say_in_conditional_models_only(with_covariates, new_cells):
     moved = new_cells.copy()
     moved.obs["label"] = pd.Categorical(["1"] * 55)
-    np.testing.assert_array_equal(
+    same = np.array_equal(
         with_covariates.get_reconstruction(moved), with_covariates.get_reconstruction(new_cells)
     )
+    assert same != with_covariates.module.uses_labels
+    del moved.obs["label"]
+    if same:
+        assert np.isfinite(with_covariates.get_reconstruction(moved)).all()
+    else:
+        with pytest.raises(DataError, match="obs has no 'label'"):
+            with_covariates.get_reconstruction(moved)
 
 
 # --- posterior ---
@@ -206,8 +225,8 @@ def test_an_elbo_needs_draws(variational, n_samples):
 # --- description ---
 
 
-@pytest.mark.parametrize("arguments", [{}, {"hidden": (9, 5), "head_sizes": (4,)}])
-def test_architecture_leads_from_the_genes_to_the_genes(make, Model, cells, arguments):
+@pytest.mark.parametrize("arguments", [{}, {"hidden": (9, 5)}, {"hidden": (9, 5), "head_sizes": (4,)}])
+def test_architecture_leads_from_the_genes_to_the_genes(make, Model, any_data, cells, arguments):
     model = make.build(Model, cells, **arguments)
     layers = model.get_architecture()
     assert all(set(layer) == {"part", "name", "size", "detail", "branch"} for layer in layers)
@@ -233,7 +252,8 @@ def test_description_names_the_model(trained, Model, capsys):
 
 
 def test_a_new_anndata_needs_no_set_up(trained, new_cells):
-    bare = ad.AnnData(new_cells.X.copy(), var=new_cells.var.copy())
+    needed = new_cells.obs[["label"]] if trained.module.uses_labels else None
+    bare = ad.AnnData(new_cells.X.copy(), obs=needed, var=new_cells.var.copy())
     np.testing.assert_array_equal(
         trained.get_latent_representation(bare), trained.get_latent_representation(new_cells)
     )

@@ -335,7 +335,7 @@ def mostly_zeros(cells):
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
-def test_sparse_and_dense_cells_train_alike_in_every_precision(make, Model, cells, precision):
+def test_sparse_and_dense_cells_train_alike_in_every_precision(make, Model, any_data, cells, precision):
     found = mostly_zeros(cells)
     dense = found.copy()
     dense.X = found.X.toarray()
@@ -344,7 +344,7 @@ def test_sparse_and_dense_cells_train_alike_in_every_precision(make, Model, cell
     np.testing.assert_array_equal(codes(first), codes(second))
 
 
-def test_sparse_and_dense_cells_train_alike(make, Model, cells):
+def test_sparse_and_dense_cells_train_alike(make, Model, any_data, cells):
     found = mostly_zeros(cells)
     dense = found.copy()
     dense.X = found.X.toarray()

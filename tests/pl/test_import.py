@@ -14,5 +14,13 @@ def test_drawing_needs_no_torch():
 
 
 def test_public_names():
-    assert sorted(lc.pl.__all__) == ["architecture", "embedding", "heatmap", "history", "scores"]
+    assert sorted(lc.pl.__all__) == [
+        "architecture",
+        "denoised",
+        "embedding",
+        "heatmap",
+        "history",
+        "mean_variance",
+        "scores",
+    ]
     assert all(callable(getattr(lc.pl, name)) for name in lc.pl.__all__)

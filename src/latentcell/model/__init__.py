@@ -2,7 +2,9 @@
 
 from ._files import load
 from .ae import AE
+from .cvae import CVAE
+from .dca import DCA
 from .vae import VAE
 from .vsc import VSC
 
-__all__ = ["AE", "VAE", "VSC", "load"]
+__all__ = ["AE", "CVAE", "DCA", "VAE", "VSC", "load"]

@@ -89,6 +89,7 @@ class AbstractModel(BaseModelClass):
         size_factor_key: str | None = None,
         categorical_covariate_keys: list[str] | None = None,
         continuous_covariate_keys: list[str] | None = None,
+        unlabeled_category: str | None = None,
     ) -> None:
         """Tell the model where in `adata` to find its data. Nothing is copied.
 
@@ -102,12 +103,15 @@ class AbstractModel(BaseModelClass):
         batch_key
             ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
         labels_key
-            ``obs`` key of cell labels, kept with the model.
+            ``obs`` key of cell labels, which conditional models are told.
         size_factor_key
             ``obs`` key of each cell's size factor, in counts; without it the cell's total count is used.
             Only count likelihoods use it.
         categorical_covariate_keys, continuous_covariate_keys
             ``obs`` keys of further covariates, which the decoder is told.
+        unlabeled_category
+            Label of cells whose label is not known, e.g. ``"unknown"``. New cells whose label is missing or
+            new to the model then count as unknown; without it they are an error.
 
         Raises
         ------
@@ -121,6 +125,7 @@ class AbstractModel(BaseModelClass):
             "size_factor_key": size_factor_key,
             "categorical_covariate_keys": categorical_covariate_keys,
             "continuous_covariate_keys": continuous_covariate_keys,
+            "unlabeled_category": unlabeled_category,
         }
         check_registrable(adata, arguments)
         register(cls, adata, arguments)
@@ -377,12 +382,20 @@ class AbstractModel(BaseModelClass):
         """Checked cells of `adata`, or those the model was built with."""
         if adata is None or adata is self.adata:
             return self._training_cells()
-        return collect(adata, self.spec, kind=self.module.likelihood.data_kind, check=True)
+        return self._collect(adata, check=True)
 
     def _training_cells(self) -> Cells:
-        if self.adata is None:
+        return self._collect(self._adata_or_own(None), check=False)
+
+    def _adata_or_own(self, adata: AnnData | None) -> AnnData:
+        found = self.adata if adata is None else adata
+        if found is None:
             raise DataError("the model was loaded without cells; pass adata=..., or load(dir, adata)")
-        return collect(self.adata, self.spec, kind=self.module.likelihood.data_kind, check=False)
+        return found
+
+    def _collect(self, adata: AnnData, *, check: bool) -> Cells:
+        spec = self.spec if self.module.uses_labels else self.spec.without_labels()
+        return collect(adata, spec, kind=self.module.likelihood.data_kind, check=check)
 
     def _require_trained(self) -> None:
         if not self.is_trained_:

@@ -1,7 +1,7 @@
 """From AnnData to what a model reads: a matrix with genes matched by name, and codes of its covariates."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,10 @@ class DataSpec:
         Gene names, in the model's order.
     batch_key, labels_key, size_factor_key
         ``obs`` keys, or None.
+    unlabeled_category
+        Label that stands for an unknown one; None where every cell must have a known label.
     batch, labels
-        Known categories, or None without a key.
+        Known categories (the unlabeled one is not among them), or None without a key.
     categorical
         Categories of each further categorical covariate, by ``obs`` key.
     continuous
@@ -41,6 +43,7 @@ class DataSpec:
     batch_key: str | None
     labels_key: str | None
     size_factor_key: str | None
+    unlabeled_category: str | None
     batch: list | None
     labels: list | None
     categorical: dict[str, list]
@@ -51,8 +54,12 @@ class DataSpec:
         """Read the spec of the data that `registry` was made from."""
         found = read_registry(registry)
         args = found.pop("setup_args")
-        keys = ("layer", "batch_key", "labels_key", "size_factor_key")
+        keys = ("layer", "batch_key", "labels_key", "size_factor_key", "unlabeled_category")
         return cls(**{key: args[key] for key in keys}, **found)
+
+    def without_labels(self) -> "DataSpec":
+        """The same for a model that does not look at labels."""
+        return replace(self, labels_key=None, labels=None)
 
 
 def matrix_of(adata: AnnData, layer: str | None) -> Any:
@@ -147,7 +154,7 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     if spec.batch_key is not None and spec.batch is not None:
         arrays[REGISTRY_KEYS.BATCH_KEY] = _codes(adata, spec.batch_key, spec.batch, "batch_key")
     if spec.labels_key is not None and spec.labels is not None:
-        arrays[REGISTRY_KEYS.LABELS_KEY] = _codes(adata, spec.labels_key, spec.labels, "labels_key")
+        arrays[REGISTRY_KEYS.LABELS_KEY] = _label_codes(adata, spec)
     if spec.categorical:
         columns = [
             _codes(adata, key, values, "categorical_covariate_keys")
@@ -179,16 +186,34 @@ def match_genes(names: pd.Index, wanted: Sequence[str]) -> np.ndarray | None:
     return positions
 
 
+def _label_codes(adata: AnnData, spec: DataSpec) -> np.ndarray:
+    """Codes of labels (cells x 1); where there is an unlabeled category, unknown ones get n_labels."""
+    key, labels = spec.labels_key, spec.labels
+    if key is None or labels is None:
+        raise TypeError("the model has no labels")
+    if spec.unlabeled_category is None:
+        return _codes(adata, key, labels, "labels_key")
+    if key not in adata.obs:
+        return np.full((adata.n_obs, 1), len(labels), dtype=np.int64)
+    codes = _positions(labels, adata.obs[key])
+    return np.where(codes < 0, len(labels), codes)[:, None]
+
+
+def _positions(categories: list, column: pd.Series) -> np.ndarray:
+    """Position of each value among the categories (cells); -1 where it is none of them."""
+    return pd.Index(categories, dtype=object).get_indexer(pd.Index(column.astype(object))).astype(np.int64)
+
+
 def _codes(adata: AnnData, key: str, categories: list, argument: str) -> np.ndarray:
     column = _column(adata, key, argument)
-    codes = pd.Index(categories, dtype=object).get_indexer(pd.Index(column.astype(object)))
+    codes = _positions(categories, column)
     if (codes < 0).any():
         unknown = sorted({repr(value) for value in column[codes < 0]})
         raise DataError(
             f"obs[{key!r}] holds {', '.join(unknown[:5])}, unknown to the model ({argument}); it knows "
             f"{', '.join(repr(value) for value in categories[:10])}{', ...' if len(categories) > 10 else ''}."
         )
-    return codes[:, None].astype(np.int64)
+    return codes[:, None]
 
 
 def _column(adata: AnnData, key: str, argument: str) -> pd.Series:

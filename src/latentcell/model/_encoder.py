@@ -12,8 +12,8 @@ from anndata import AnnData
 from torch import Tensor
 
 from latentcell._checks import matrix_kind
-from latentcell._errors import DataError, NotTrainedError
-from latentcell.module.autoencoder import Autoencoder, Covariates
+from latentcell._errors import DataError
+from latentcell.module.autoencoder import Autoencoder, Batch, Covariates
 from latentcell.nn.counts import Dispersion, Link, NegativeBinomial
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Latent
@@ -25,9 +25,13 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH, AbstractModel
-from ._cells import collect, matrix_of, place_of
+from ._cells import matrix_of, place_of
 
+Indices = Sequence[int] | np.ndarray | None
+"""Cells by position, or a boolean mask; None is all of them."""
 GeneLikelihood = Literal["auto", "normal", "student_t", "bernoulli", "poisson", "nb", "zinb"]
+LABEL_DROPOUT = 0.1
+"""Share of labels hidden in training where unknown ones are allowed: enough to learn that case."""
 _LIKELIHOOD_OF_KIND = {"counts": "nb", "unit": "bernoulli", "non-negative": "normal", "real": "normal"}
 
 
@@ -48,6 +52,7 @@ class Network:
     input_dropout: float = 0.0
     first_linear: bool = False
     head_sizes: Sequence[int] = ()
+    conditional: bool = False
 
 
 class AbstractEncoder(AbstractModel):
@@ -105,7 +110,9 @@ class AbstractEncoder(AbstractModel):
             n_batch=len(self.spec.batch or ()),
             n_cats_per_cov=[len(values) for values in self.spec.categorical.values()],
             n_continuous_cov=len(self.spec.continuous),
+            n_labels=self._n_labels() if network.conditional else 0,
         )
+        told = covariates.n_columns if network.encode_covariates else covariates.n_labels
         with local_random_state(self.params["seed"]):
             likelihood = self._likelihood(name, network, "log" if log_linear else "softmax")
             encoder_input = EncoderInput(
@@ -115,7 +122,7 @@ class AbstractEncoder(AbstractModel):
                 dropout=network.input_dropout,
             )
             encoder = MLP(
-                n_genes + (covariates.n_columns if network.encode_covariates else 0),
+                n_genes + told,
                 network.hidden,
                 activation=network.activation,
                 norm=network.norm,
@@ -143,12 +150,12 @@ class AbstractEncoder(AbstractModel):
                 objective=objective,
                 covariates=covariates,
                 encode_covariates=network.encode_covariates,
+                label_dropout=0.0 if self.spec.unlabeled_category is None else LABEL_DROPOUT,
                 temperature=temperature,
                 output_lr_factor=output_lr_factor,
             )
         if self.adata is not None:
-            cells = collect(self.adata, self.spec, kind=likelihood.data_kind, check=True)
-            self._start_at_data(cells)
+            self._start_at_data(self._collect(self.adata, check=True))
         self.module.eval()
         self._model_summary_string = (
             f"{type(self).__name__} with {network.n_latent} latent dimensions, hidden layers "
@@ -161,21 +168,34 @@ class AbstractEncoder(AbstractModel):
         if by not in get_args(Dispersion):
             raise DataError(f"dispersion must be one of {get_args(Dispersion)}, got {by!r}")
         if issubclass(kind, NegativeBinomial):
-            groups = {"gene-batch": self.spec.batch, "gene-label": self.spec.labels}.get(by, [])
-            if groups is None:
-                key = by.replace("gene-", "").replace("label", "labels")
-                raise DataError(f"dispersion={by!r} needs setup_anndata({key}_key=...)")
-            return kind(n_genes, link=link, dispersion=by, n_groups=len(groups))
+            n_groups = 0
+            if by == "gene-batch":
+                if self.spec.batch is None:
+                    raise DataError("dispersion='gene-batch' needs setup_anndata(batch_key=...)")
+                n_groups = len(self.spec.batch)
+            elif by == "gene-label":
+                if self.spec.labels is None:
+                    raise DataError("dispersion='gene-label' needs setup_anndata(labels_key=...)")
+                n_groups = len(self.spec.labels) + (self.spec.unlabeled_category is not None)
+            return kind(n_genes, link=link, dispersion=by, n_groups=n_groups)
         if by != "gene":
             raise DataError(f"dispersion={by!r} is for 'nb' and 'zinb'; the likelihood is {name!r}")
         if issubclass(kind, CountLikelihood):
             return kind(n_genes, link=link)
         return Gaussian(n_genes, scale=network.gene_scale) if kind is Gaussian else kind(n_genes)
 
+    def _n_labels(self) -> int:
+        if not self.spec.labels:
+            raise DataError(
+                f"a conditional {type(self).__name__} needs labels: "
+                f"{type(self).__name__}.setup_anndata(adata, labels_key=...)"
+            )
+        return len(self.spec.labels)
+
     def get_reconstruction(
         self,
         adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
+        indices: Indices = None,
         *,
         gene_list: Sequence[str] | None = None,
         batch_size: int | None = None,
@@ -206,7 +226,7 @@ class AbstractEncoder(AbstractModel):
         """
         wanted = slice(None) if gene_list is None else self._gene_positions(gene_list)
 
-        def decode(code: Code, batch: dict[str, Tensor]) -> Tensor:
+        def decode(code: Code, batch: Batch) -> Tensor:
             return self.module.decode(self._point(code), batch)[:, wanted]
 
         return self._map(decode, adata, indices, batch_size)
@@ -214,7 +234,7 @@ class AbstractEncoder(AbstractModel):
     def get_reconstruction_error(
         self,
         adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
+        indices: Indices = None,
         batch_size: int | None = None,
         *,
         return_mean: bool = True,
@@ -233,7 +253,7 @@ class AbstractEncoder(AbstractModel):
         Nats per cell, summed over genes: a float, or an array (cells).
         """
 
-        def error(code: Code, batch: dict[str, Tensor]) -> Tensor:
+        def error(code: Code, batch: Batch) -> Tensor:
             x, library, _ = self.module.read(batch)
             raw = self.module.decode_raw(self._point(code), batch)
             return self.module.likelihood.negative_log_likelihood(x, raw, library)
@@ -286,40 +306,51 @@ class AbstractEncoder(AbstractModel):
 
     def _map(
         self,
-        read: Callable[[Code, dict[str, Tensor]], Tensor],
+        read: Callable[[Code, Batch], Tensor],
         adata: AnnData | None,
-        indices: Sequence[int] | None,
+        indices: Indices,
         batch_size: int | None,
         seed: int = 0,
+        n_samples: int = 1,
     ) -> np.ndarray:
         """Apply `read` to the codes of cells, batch by batch, into one array with a row per cell."""
-        self._require_trained()
-        batch_size = INFERENCE_BATCH if batch_size is None else batch_size
-        if batch_size < 1:
-            raise DataError(f"batch_size must be at least 1, got {batch_size}")
-        cells = self._cells(adata)
-        rows = _rows(indices, cells.n_obs)
         result: np.ndarray | None = None
-        done = 0
-        with local_random_state(seed):
-            for batch, code in self._codes(cells, rows, batch_size):
-                values = read(code, batch).cpu().numpy()
-                if result is None:
-                    result = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
-                result[done : done + len(values)] = values
-                done += len(values)
+        for done, n_rows, values in self._stream(read, adata, indices, batch_size, seed, n_samples):
+            if result is None:
+                result = np.empty((n_rows, *values.shape[1:]), dtype=values.dtype)
+            result[done : done + len(values)] = values
         if result is None:
             raise DataError("no cells to look at: indices is empty")
         return result
 
-    def _codes(
-        self, cells: Cells, rows: np.ndarray, batch_size: int
-    ) -> Iterator[tuple[dict[str, Tensor], Code]]:
+    def _stream(
+        self,
+        read: Callable[[Code, Batch], Tensor],
+        adata: AnnData | None,
+        indices: Indices,
+        batch_size: int | None,
+        seed: int = 0,
+        n_samples: int = 1,
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """What `read` makes of each batch, with the rows done before it and the number of all rows."""
+        self._require_trained()
+        batch_size = INFERENCE_BATCH if batch_size is None else batch_size
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}")
+        if n_samples < 1:
+            raise DataError(f"n_samples must be at least 1, got {n_samples}")
+        cells = self._cells(adata)
+        rows = rows_of(indices, cells.n_obs)
         device = self.module.device
-        with torch.inference_mode():
-            for batch in CellLoader(cells, rows, batch_size):
-                on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-                yield on_device, self.module.encode(on_device)
+        done = 0
+        for batch in CellLoader(cells, rows, batch_size):
+            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+            # a seed per batch, so that between two of them the caller has its own random state
+            batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+            with local_random_state(batch_seed), torch.inference_mode():
+                values = read(self.module.encode(on_device, n_samples), on_device).cpu().numpy()
+            yield done, len(rows), values
+            done += len(values)
 
     def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
         positions = pd.Index(self.spec.genes).get_indexer(pd.Index(genes))
@@ -349,72 +380,6 @@ class AbstractEncoder(AbstractModel):
             encoder_input.start(*moments["input"].result())
 
 
-class AbstractVariational(AbstractEncoder):
-    """An encoder whose code has a posterior and a prior: adds the evidence lower bound."""
-
-    def get_elbo(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-        *,
-        return_mean: bool = True,
-        n_samples: int = 1,
-        seed: int = 0,
-    ) -> float | np.ndarray:
-        """Negative evidence lower bound of cells, with every KL weight 1; lower is better.
-
-        The sign is scvi-tools': reconstruction error plus KL.
-
-        Parameters
-        ----------
-        adata, indices, batch_size
-            See :meth:`get_reconstruction`; another batch size gives other draws.
-        return_mean
-            Mean over cells; False gives one value per cell.
-        n_samples
-            Draws of the code per cell that the reconstruction error is averaged over.
-        seed
-            Of the draws.
-
-        Returns
-        -------
-        Nats per cell: a float, or an array (cells).
-        """
-        if n_samples < 1:
-            raise DataError(f"n_samples must be at least 1, got {n_samples}")
-
-        def bound(code: Code, batch: dict[str, Tensor]) -> Tensor:
-            x, library, _ = self.module.read(batch)
-            total = self.module.kl(code)
-            for _ in range(n_samples):
-                raw = self.module.decode_raw(self.module.encode(batch).z, batch)
-                total = total + self.module.likelihood.negative_log_likelihood(x, raw, library) / n_samples
-            return total
-
-        values = self._map(bound, adata, indices, batch_size, seed)
-        return float(values.mean(dtype=np.float64)) if return_mean else values
-
-    def _posterior(
-        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the posterior before the latent's transform (each cells x n_latent)."""
-
-        def both(code: Code, batch: dict[str, Tensor]) -> Tensor:
-            if code.qz is None:
-                raise NotTrainedError("this code has no posterior")
-            return torch.stack([code.qz.mean, code.qz.variance], dim=1)
-
-        values = self._map(both, adata, indices, batch_size)
-        return values[:, 0], values[:, 1]
-
-    def _sampled(
-        self, adata: AnnData | None, indices: Sequence[int] | None, batch_size: int | None, seed: int
-    ) -> np.ndarray:
-        """One draw of each cell's code (cells x n_latent)."""
-        return self._map(lambda code, batch: code.z, adata, indices, batch_size, seed)
-
-
 class _Moments:
     """Mean and standard deviation of columns, batch by batch, in double precision."""
 
@@ -435,7 +400,8 @@ class _Moments:
         return mean.float(), variance.sqrt().float()
 
 
-def _rows(indices: Sequence[int] | None, n_obs: int) -> np.ndarray:
+def rows_of(indices: Indices, n_obs: int) -> np.ndarray:
+    """Positions of the cells that `indices` names: positions (also negative), a mask, or None for all."""
     if indices is None:
         return np.arange(n_obs)
     rows = np.asarray(indices)

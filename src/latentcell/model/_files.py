@@ -49,7 +49,7 @@ def load(
 
     Returns
     -------
-    A trained model: :class:`AE`, :class:`VAE` or :class:`VSC`.
+    A trained model of the class that was saved.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def load(
     ...     lc.model.load(f"{folder}/ae", adata).get_latent_representation().shape
     (90, 2)
     """
-    from . import AE, VAE, VSC
+    from . import AE, CVAE, DCA, VAE, VSC
 
     record = read_record(Path(dir_path))
-    classes: dict[str, type[AbstractModel]] = {cls.__name__: cls for cls in (AE, VAE, VSC)}
+    classes: dict[str, type[AbstractModel]] = {cls.__name__: cls for cls in (AE, CVAE, DCA, VAE, VSC)}
     if record["class"] not in classes:
         raise ModelFileError(
             f"{dir_path} holds a model of class {record['class']!r}; "

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from anndata import AnnData
-from torch import Tensor
 
 from latentcell.nn.counts import Dispersion
-from latentcell.nn.latents import Code, Deterministic
+from latentcell.nn.latents import Deterministic
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant
 
 from ._base import own_params
-from ._encoder import AbstractEncoder, GeneLikelihood, Network
+from ._deterministic import AbstractDeterministic
+from ._encoder import GeneLikelihood, Network
 
 
-class AE(AbstractEncoder):
+class AE(AbstractDeterministic):
     r"""Deep autoencoder: a code that is a function of the cell, without noise or prior.
 
     It minimises the reconstruction error :math:`-\log p(x | z = f(x))`; with the normal likelihood of fixed
@@ -106,7 +105,7 @@ class AE(AbstractEncoder):
     }
 
     # without noise in the code, decay is what keeps a code of few dimensions smooth (PBMC3k, 6 dimensions)
-    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractEncoder.TRAIN_DEFAULTS | {"weight_decay": 2.0}
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractDeterministic.TRAIN_DEFAULTS | {"weight_decay": 2.0}
 
     def __init__(
         self,
@@ -151,40 +150,6 @@ class AE(AbstractEncoder):
             ),
             objective=BetaELBO({}),
         )
-
-    def get_latent_representation(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
-        batch_size: int | None = None,
-    ) -> np.ndarray:
-        """Code of each cell.
-
-        Parameters
-        ----------
-        adata
-            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
-            built with.
-        indices
-            Cells to take, in this order (positions or a boolean mask); None takes all.
-        batch_size
-            Cells encoded at once; no influence on the result.
-
-        Returns
-        -------
-        Array (cells x n_latent), float32, rows in the order of `indices`.
-
-        Raises
-        ------
-        NotTrainedError
-            Before :meth:`train`.
-        DataError
-            Naming genes, keys, categories or values that do not fit.
-        """
-        return self._map(lambda code, batch: code.mode, adata, indices, batch_size)
-
-    def _point(self, code: Code) -> Tensor:
-        return code.mode
 
     def _latent_detail(self) -> str:
         return ""

@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from anndata import AnnData
-from torch import Tensor
 
 from latentcell.nn.counts import Dispersion
-from latentcell.nn.latents import Code, Gaussian
+from latentcell.nn.latents import Gaussian
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 
 from ._base import own_params
-from ._encoder import AbstractVariational, GeneLikelihood, Network
+from ._encoder import GeneLikelihood, Network
+from ._variational import AbstractVariational
 from .ae import AE
 
 
@@ -108,54 +107,6 @@ class VAE(AbstractVariational):
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),
         )
-
-    def get_latent_representation(
-        self,
-        adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
-        give_mean: bool = True,
-        batch_size: int | None = None,
-        return_dist: bool = False,
-        *,
-        seed: int = 0,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """Code of each cell: the posterior's mean.
-
-        Parameters
-        ----------
-        adata
-            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
-            built with.
-        indices
-            Cells to take, in this order (positions or a boolean mask); None takes all.
-        give_mean
-            Return the mean; False returns one draw.
-        batch_size
-            Cells encoded at once; no influence on the result, but on draws.
-        return_dist
-            Return mean and variance of the posterior instead.
-        seed
-            Of the draw.
-
-        Returns
-        -------
-        Array (cells x n_latent), float32, rows in the order of `indices`; two of them with `return_dist`.
-
-        Raises
-        ------
-        NotTrainedError
-            Before :meth:`train`.
-        DataError
-            Naming genes, keys, categories or values that do not fit.
-        """
-        if return_dist:
-            return self._posterior(adata, indices, batch_size)
-        if not give_mean:
-            return self._sampled(adata, indices, batch_size, seed)
-        return self._map(lambda code, batch: code.mean, adata, indices, batch_size)
-
-    def _point(self, code: Code) -> Tensor:
-        return code.mean
 
     def _latent_detail(self) -> str:
         return "normal"

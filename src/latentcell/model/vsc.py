@@ -6,17 +6,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from anndata import AnnData
-from torch import Tensor
 
 from latentcell._errors import DataError
 from latentcell.nn.counts import Dispersion
-from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
+from latentcell.nn.latents import Gate, SpikeAndSlabLatent, Transform
 from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
 
 from ._base import own_params
-from ._encoder import AbstractVariational, GeneLikelihood, Network
+from ._encoder import GeneLikelihood, Indices, Network
+from ._variational import AbstractVariational
 from .ae import AE
 
 
@@ -60,6 +60,9 @@ class VSC(AbstractVariational):
         Of the gate: a number or a schedule; for ``"sigmoid"`` it is the slope.
     input_dropout
         Share of genes hidden from the encoder at each training step, so that codes rest on many genes.
+    conditional
+        Tell encoder and decoder each cell's label (``labels_key``), as in :class:`CVAE`: dimensions then hold
+        what varies within the labels.
     gene_likelihood, gene_scale, dispersion, standardize_input, encode_covariates, first_linear
         See :class:`AE` and :class:`VAE`.
     head_sizes, seed
@@ -125,6 +128,7 @@ class VSC(AbstractVariational):
         dispersion: Dispersion = "gene",
         standardize_input: bool = True,
         input_dropout: float = 0.3,
+        conditional: bool = False,
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
@@ -154,6 +158,7 @@ class VSC(AbstractVariational):
                 encode_covariates=encode_covariates,
                 first_linear=first_linear,
                 head_sizes=head_sizes,
+                conditional=conditional,
             ),
             latent=lambda n_in: SpikeAndSlabLatent(
                 n_in, n_latent, alpha=alpha, transform=transform, gate=gate, head_sizes=head_sizes
@@ -170,7 +175,7 @@ class VSC(AbstractVariational):
     def get_latent_representation(
         self,
         adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
+        indices: Indices = None,
         give_mean: bool = True,
         batch_size: int | None = None,
         return_dist: bool = False,
@@ -225,7 +230,7 @@ class VSC(AbstractVariational):
     def get_inclusion_probability(
         self,
         adata: AnnData | None = None,
-        indices: Sequence[int] | None = None,
+        indices: Indices = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """Probability gamma that a dimension is on in a cell (the spike).
@@ -278,9 +283,6 @@ class VSC(AbstractVariational):
         rows = [] if self.train_indices_ is None else self.train_indices_.tolist()
         means = self._map(lambda code, batch: code.mean, None, rows, None)
         self._latent.set_unit(torch.from_numpy(means.std(axis=0, dtype=np.float64)).float())
-
-    def _point(self, code: Code) -> Tensor:
-        return code.mean
 
     def _latent_detail(self) -> str:
         return "spike and slab"

@@ -35,15 +35,23 @@ class Covariates:
         Number of categories of each further categorical covariate.
     n_continuous_cov
         Number of continuous covariates.
+    n_labels
+        Number of labels, for a model conditional on them; the label of code `n_labels` is unknown, and its
+        columns are all 0.
     """
 
     def __init__(
-        self, n_batch: int = 0, n_cats_per_cov: Sequence[int] = (), n_continuous_cov: int = 0
+        self,
+        n_batch: int = 0,
+        n_cats_per_cov: Sequence[int] = (),
+        n_continuous_cov: int = 0,
+        n_labels: int = 0,
     ) -> None:
         self.n_batch = n_batch
         self.n_cats_per_cov = tuple(n_cats_per_cov)
         self.n_continuous_cov = n_continuous_cov
-        self.n_columns = n_batch + sum(self.n_cats_per_cov) + n_continuous_cov
+        self.n_labels = n_labels
+        self.n_columns = n_batch + sum(self.n_cats_per_cov) + n_continuous_cov + n_labels
 
     def design(self, tensors: Batch) -> Tensor:
         """One-hot categories and continuous values (cells x n_columns)."""
@@ -55,6 +63,9 @@ class Covariates:
             columns.append(_one_hot(tensors[REGISTRY_KEYS.CAT_COVS_KEY][:, i], n, x))
         if self.n_continuous_cov:
             columns.append(tensors[REGISTRY_KEYS.CONT_COVS_KEY].to(x.dtype))
+        if self.n_labels:
+            labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0]
+            columns.append(_one_hot(labels, self.n_labels + 1, x)[:, :-1])
         return torch.cat(columns, dim=1)
 
 
@@ -78,7 +89,10 @@ class Autoencoder(BaseModuleClass):
     covariates
         What else is known about cells.
     encode_covariates
-        Show the covariates to the encoder as well as to the decoder.
+        Show the covariates to the encoder as well as to the decoder; labels are shown to it in any case.
+    label_dropout
+        Share of cells whose label is hidden at each step of training, so that cells of unknown label can be
+        encoded and decoded.
     temperature
         Schedule of the sparse coder's gate.
     output_lr_factor
@@ -96,6 +110,7 @@ class Autoencoder(BaseModuleClass):
         objective: BetaELBO,
         covariates: Covariates,
         encode_covariates: bool = False,
+        label_dropout: float = 0.0,
         temperature: Schedule | None = None,
         output_lr_factor: float = 1.0,
     ) -> None:
@@ -108,6 +123,7 @@ class Autoencoder(BaseModuleClass):
         self.objective = objective
         self.covariates = covariates
         self.encode_covariates = encode_covariates
+        self.label_dropout = label_dropout
         self.temperature = temperature
         self.output_lr_factor = output_lr_factor
 
@@ -118,6 +134,8 @@ class Autoencoder(BaseModuleClass):
         if isinstance(x, SparseCells) and (precision != x.dtype or torch.is_autocast_enabled("cpu")):
             x = x.dense.to(precision)  # the sparse products are in single precision only
             batch = batch | {REGISTRY_KEYS.X_KEY: x}
+        if self.training and self.covariates.n_labels and self.label_dropout:
+            batch = self._hide_labels(batch)
         library, covariates = self.library(batch), self.covariates.design(batch)
         code = self._encode(x, library, covariates, progress=progress)
         if isinstance(x, SparseCells) and isinstance(self.likelihood, Gaussian):
@@ -143,6 +161,19 @@ class Autoencoder(BaseModuleClass):
         inner = [*self.encoder.parameters(), *self.latent.parameters()]
         outer = [*self.decoder.parameters(), *self.likelihood.parameters()]
         return [(inner, 1.0), (outer, self.output_lr_factor)]
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether a cell's label has any influence."""
+        by_label = getattr(self.likelihood, "dispersion", None) == "gene-label"
+        return by_label or self.covariates.n_labels > 0
+
+    def encoder_columns(self, covariates: Tensor) -> Tensor | None:
+        """The columns of covariates that the encoder is shown (cells x columns), or None."""
+        if self.encode_covariates:
+            return covariates
+        n_labels = self.covariates.n_labels
+        return covariates[..., -n_labels:] if n_labels else None
 
     def encode(self, batch: Batch, n_samples: int = 1) -> Code:
         """Code of a batch, with the gate as at the end of training."""
@@ -221,6 +252,11 @@ class Autoencoder(BaseModuleClass):
         raw = self.decoder(z, covariates)
         return raw if group is None else raw | {"group": group}
 
+    def _hide_labels(self, batch: Batch) -> Batch:
+        labels = batch[REGISTRY_KEYS.LABELS_KEY]
+        hidden = torch.rand(labels.shape, device=labels.device) < self.label_dropout
+        return batch | {REGISTRY_KEYS.LABELS_KEY: labels.masked_fill(hidden, self.covariates.n_labels)}
+
     def _group(self, batch: Batch) -> Tensor | None:
         """The batch or label (cells, integers) that decides a cell's dispersion, if one does."""
         by = getattr(self.likelihood, "dispersion", None)
@@ -237,7 +273,7 @@ class Autoencoder(BaseModuleClass):
         n_samples: int = 1,
     ) -> Code:
         features = self.encoder_input(x, library)
-        features = self.encoder(features, covariates if self.encode_covariates else None)
+        features = self.encoder(features, self.encoder_columns(covariates))
         temperature = 0.0 if self.temperature is None else self.temperature(progress)
         return self.latent(features, temperature=temperature, n_samples=n_samples)
 

@@ -59,6 +59,10 @@ class CountLikelihood(nn.Module):
             return raw["mean"].clamp(max=2.0) + library.log()
         return F.log_softmax(raw["mean"], dim=-1) + library.log()
 
+    def share(self, raw: Raw) -> Tensor:
+        """Share of each gene in a cell's counts, before any zero inflation (cells x genes)."""
+        return self.log_mean(raw, raw["mean"].new_ones(())).exp()
+
     def mean(self, raw: Raw, library: Tensor) -> Tensor:
         """Expected counts (cells x genes)."""
         return self.log_mean(raw, library).exp()

@@ -35,6 +35,9 @@ class Code:
         The code without noise: for the spike and slab the hard code with exact zeros (cells x n_latent).
     qz
         Posterior, before the transform; None for a deterministic code.
+    draw
+        The draw that became `z`, before the transform; None for a deterministic code, and for a relaxed gate
+        in training.
     kl
         Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the
         KL.
@@ -44,6 +47,7 @@ class Code:
     mean: Tensor
     mode: Tensor
     qz: Distribution | None = None
+    draw: Tensor | None = None
     kl: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -145,7 +149,8 @@ class Gaussian(nn.Module):
         shape = torch.Size(()) if n_samples == 1 else torch.Size((n_samples,))
         mode = self.transform(loc)
         kl = kl_slab(q, self.prior.distribution()).sum(-1)
-        return Code(z=self.transform(q.rsample(shape)), mean=mode, mode=mode, qz=q, kl={"kl": kl})
+        draw = q.rsample(shape)
+        return Code(z=self.transform(draw), mean=mode, mode=mode, qz=q, draw=draw, kl={"kl": kl})
 
     def sample_prior(self, n_cells: int) -> Tensor:
         """Codes (n_cells x n_latent) drawn from the prior, on the decoder's scale."""
@@ -220,11 +225,12 @@ class SpikeAndSlabLatent(nn.Module):
         if self.training:
             shape = loc.shape if n_samples == 1 else (n_samples, *loc.shape)
             slab = self.transform(loc + q.scale * torch.randn(shape, device=loc.device, dtype=loc.dtype))
-            z = slab * self._draw_gate(logits.expand(shape), temperature)
+            z, draw = slab * self._draw_gate(logits.expand(shape), temperature), None
         else:
-            draws = q.sample(() if n_samples == 1 else (n_samples,))
-            z = torch.where(draws == 0, 0.0, self.transform(draws))
-        return Code(z=z, mean=q.probs * level, mode=torch.where(logits > 0, level, 0.0), qz=q, kl=self._kl(q))
+            draw = q.sample(() if n_samples == 1 else (n_samples,))
+            z = torch.where(draw == 0, 0.0, self.transform(draw))
+        mode = torch.where(logits > 0, level, 0.0)
+        return Code(z=z, mean=q.probs * level, mode=mode, qz=q, draw=draw, kl=self._kl(q))
 
     def set_unit(self, spread: Tensor) -> None:
         """Report dimensions in units of `spread`, the standard deviation of the codes (n_latent)."""

@@ -45,7 +45,7 @@ def obs_labels(adata: AnnData, key: str, argument: str) -> pd.Categorical:
     """
     if key not in adata.obs:
         raise DataError(
-            f"{argument}={key!r} is not a column of adata.obs, which has: {_listed(adata.obs.columns)}."
+            f"{argument}={key!r} is not a column of adata.obs, which has: {listed(adata.obs.columns)}."
         )
     values = adata.obs[key]
     labels = as_labels(values)
@@ -66,16 +66,16 @@ def color_values(adata: AnnData, key: str, layer: str | None, argument: str) -> 
     if key not in adata.var_names:
         raise DataError(
             f"{argument}={key!r} is neither a column of adata.obs nor a gene of adata.var_names. "
-            f"Columns of adata.obs: {_listed(adata.obs.columns)}."
+            f"Columns of adata.obs: {listed(adata.obs.columns)}."
         )
     check_layer(adata, layer)
     return sc.get.obs_df(adata, keys=[key], layer=layer)[key].to_numpy(dtype=float)
 
 
-def check_layer(adata: AnnData, layer: str | None) -> None:
-    """Raise a DataError unless `layer` is None or one of ``adata.layers``."""
+def check_layer(adata: AnnData, layer: str | None, argument: str = "layer") -> None:
+    """Raise a DataError that names `argument` unless `layer` is None or one of ``adata.layers``."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layer={layer!r} is not in adata.layers, which has: {_listed(adata.layers)}.")
+        raise DataError(f"{argument}={layer!r} is not in adata.layers, which has: {listed(adata.layers)}.")
 
 
 def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _stored_colors(adata: AnnData, key: str) -> list[str] | None:
     return [to_hex(color) for color in stored]
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Names for an error message; the first twelve."""
     names = [repr(str(name)) for name in names]
     return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "none"

@@ -1,7 +1,6 @@
 """Cells in the plane or in space, coloured by label or value, beside their clusters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -9,45 +8,31 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize, to_rgba_array
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from sklearn.cluster import KMeans
 
 from latentcell._errors import DataError
 
-from ._canvas import has_frame, part, rasterize
-from ._colors import (
-    MISSING,
-    MISSING_COLOR,
-    color_values,
-    default_colors,
-    label_colors,
-    obs_labels,
-    other_colors,
+from ._canvas import has_frame, part
+from ._colors import default_colors, label_colors, obs_labels, other_colors
+from ._points import (
+    Coloring,
+    are_short,
+    coloring_of,
+    draw_color_bar,
+    draw_legend,
+    draw_points,
+    legend_entries,
+    legend_width,
+    number_range,
+    panel_grid,
+    point_size,
 )
 
 _BASIS_WORDS = {"tsne": "tSNE", "umap": "UMAP", "pca": "PCA"}
 _AXIS_WORDS = {"PCA": "PC"}
-_LONGEST_MARK = 3
-"""Clusters with longer names than this are named in the legend, not on their centroids."""
-
-
-@dataclass(frozen=True)
-class _Coloring:
-    """What colours the points: labels and the colour of each, or numbers, or nothing."""
-
-    title: str
-    labels: pd.Categorical | None = None
-    colors: dict[str, str] | None = None
-    numbers: np.ndarray | None = None
-    centroids: bool = False
-
-    @property
-    def has_missing(self) -> bool:
-        return self.labels is not None and bool((self.labels.codes < 0).any())
 
 
 def embedding(
@@ -135,8 +120,8 @@ def embedding(
     if legend_loc not in ("right margin", "on data", "none"):
         raise DataError(f"legend_loc={legend_loc!r}: use 'right margin', 'on data' or 'none'.")
 
-    left = _coloring(adata, color, layer)
-    panels: list[tuple[str, np.ndarray, _Coloring]] = []
+    left = coloring_of(adata, color, layer)
+    panels: list[tuple[str, np.ndarray, Coloring]] = []
     for key, xyz in zip(keys, coordinates, strict=True):
         if clusters is None:
             panels.append((_basis_title(key), xyz, left))
@@ -146,7 +131,9 @@ def embedding(
         panels.append((f"{_basis_title(key)}: {right.title}", xyz, right))
 
     legends = (
-        [] if legend_loc == "none" else _legends([c for _, _, c in panels], on_data=legend_loc == "on data")
+        []
+        if legend_loc == "none"
+        else legend_entries([c for _, _, c in panels], on_data=legend_loc == "on data")
     )
     if ax is not None:
         if len(panels) > 1:
@@ -158,15 +145,15 @@ def embedding(
         axes, figure = [ax], ax.figure
     else:
         projections = [f"{xyz.shape[1]}d" for _, xyz, _ in panels]
-        axes = _grid(projections, ncols or (2 if clusters is not None else 3), _legend_width(legends))
+        axes = panel_grid(projections, ncols or (2 if clusters is not None else 3), legend_width(legends))
         figure = axes[0].figure
     assert figure is not None
 
-    size = float(np.clip(15_000 / max(adata.n_obs, 1), 0.5, 18)) if size is None else size
-    norm = _norm(left)
+    size = point_size(adata.n_obs) if size is None else size
+    norm = number_range(left)
     colormap = plt.get_cmap(cmap)
     for panel, (title, xyz, coloring) in zip(axes, panels, strict=True):
-        _draw(panel, xyz, coloring, size, colormap, norm)
+        draw_points(panel, xyz, coloring, size, colormap, norm)
         if coloring.centroids:
             _mark_centroids(panel, xyz, coloring)
         panel.set_title(title)
@@ -174,12 +161,9 @@ def embedding(
         _label_axes(panel, _basis_title(key))
 
     if norm is not None:
-        bar = figure.colorbar(
-            ScalarMappable(norm, colormap), ax=axes, shrink=0.7, aspect=25, label=left.title
-        )
-        bar.outline.set_visible(False)
+        draw_color_bar(axes, norm, colormap, left.title)
     if legends:
-        _draw_legend(figure if ax is None else ax, legends)
+        draw_legend(figure if ax is None else ax, legends)
     if legend_loc == "on data":
         for panel, (_, xyz, coloring) in zip(axes, panels, strict=True):
             if not coloring.centroids:
@@ -218,25 +202,15 @@ def _coordinates(adata: AnnData, key: str, n: int) -> np.ndarray:
     return values
 
 
-def _coloring(adata: AnnData, color: str | None, layer: str | None) -> _Coloring:
-    if color is None:
-        return _Coloring("")
-    values = color_values(adata, color, layer, "color")
-    if isinstance(values, pd.Categorical):
-        return _Coloring(color, values, label_colors(adata, color, values))
-    where = f" ({layer})" if layer is not None and color not in adata.obs else ""
-    return _Coloring(color + where, numbers=values)
-
-
 def _clusters(
-    adata: AnnData, clusters: str, xyz: np.ndarray, n_clusters: int | None, beside: _Coloring, seed: int
-) -> _Coloring:
+    adata: AnnData, clusters: str, xyz: np.ndarray, n_clusters: int | None, beside: Coloring, seed: int
+) -> Coloring:
     """Clusters of the cells: a column of ``obs``, or k-means of the coordinates."""
     if clusters != "kmeans":
         if n_clusters is not None:
             raise DataError(f'n_clusters is for clusters="kmeans"; clusters={clusters!r} is a column of obs.')
         labels = obs_labels(adata, clusters, "clusters")
-        return _Coloring(clusters, labels, label_colors(adata, clusters, labels), centroids=True)
+        return Coloring(clusters, labels, label_colors(adata, clusters, labels), centroids=True)
     if n_clusters is None:
         if beside.colors is None:
             raise DataError('clusters="kmeans": give n_clusters, because color is not a column of labels.')
@@ -250,10 +224,10 @@ def _clusters(
     numbers = pd.Index([str(i) for i in range(n_clusters)])
     numbered: Any = pd.Categorical.from_codes(rank[found], categories=numbers)
     title = f"k-means, {n_clusters} clusters"
-    return _Coloring(title, numbered, _matched_colors(numbered, beside), centroids=True)
+    return Coloring(title, numbered, _matched_colors(numbered, beside), centroids=True)
 
 
-def _matched_colors(clusters: pd.Categorical, beside: _Coloring) -> dict[str, str]:
+def _matched_colors(clusters: pd.Categorical, beside: Coloring) -> dict[str, str]:
     """The colour of a label for the cluster that it dominates, or for the largest share of several such."""
     names = list(clusters.categories)
     if beside.labels is None or beside.colors is None:
@@ -271,62 +245,11 @@ def _matched_colors(clusters: pd.Categorical, beside: _Coloring) -> dict[str, st
     return {name: colors.get(name) or next(others) for name in names}
 
 
-def _norm(coloring: _Coloring) -> Normalize | None:
-    """Range of the numbers that colour the points; None for labels."""
-    if coloring.numbers is None:
-        return None
-    finite = coloring.numbers[np.isfinite(coloring.numbers)]
-    return Normalize(finite.min(), finite.max()) if finite.size else Normalize(0, 1)
-
-
-def _grid(projections: Sequence[str], ncols: int, legend_width: float) -> list[Axes]:
-    """Panels on a new figure, about square, beside a legend of `legend_width` inches."""
-    ncols = min(ncols, len(projections))
-    nrows = -(-len(projections) // ncols)
-    side = plt.rcParams["figure.figsize"][1] * (1.0 if len(projections) == 1 else 0.85)
-    figure = plt.figure(figsize=(side * ncols + legend_width, side * nrows), layout="constrained")
-    return [
-        figure.add_subplot(nrows, ncols, i + 1, projection=None if projection == "2d" else projection)
-        for i, projection in enumerate(projections)
-    ]
-
-
-def _draw(
-    ax: Any, xyz: np.ndarray, coloring: _Coloring, size: float, cmap: Colormap, norm: Normalize | None
-) -> None:
-    """The points: those without a value first, so that they lie below."""
-    shape: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": rasterize()}
-    if ax.name == "3d":
-        shape["depthshade"] = False
-        ax.computed_zorder = False
-        ax.set_box_aspect(None, zoom=0.9)
-    if coloring.labels is not None and coloring.colors is not None:
-        known = coloring.labels.codes >= 0
-        palette = to_rgba_array(
-            [coloring.colors.get(name, MISSING_COLOR) for name in coloring.labels.categories]
-        )
-        style: dict[str, Any] = {"c": palette[coloring.labels.codes[known]]}
-        order = np.flatnonzero(known)
-    elif coloring.numbers is not None:
-        known = np.isfinite(coloring.numbers)
-        order = np.flatnonzero(known)
-        order = order[np.argsort(coloring.numbers[order], kind="stable")]
-        style = {"c": coloring.numbers[order], "cmap": cmap, "norm": norm}
-    else:
-        known = np.zeros(len(xyz), dtype=bool)
-        order = np.flatnonzero(known)
-        style = {}
-    if not known.all():
-        ax.scatter(*xyz[~known].T, c=MISSING_COLOR, **shape)
-    if len(order):
-        ax.scatter(*xyz[order].T, **style, **shape)
-
-
-def _mark_centroids(ax: Any, xyz: np.ndarray, coloring: _Coloring) -> None:
+def _mark_centroids(ax: Any, xyz: np.ndarray, coloring: Coloring) -> None:
     """A disc at the mean of the coordinates of each cluster: white with a short name, else in its colour."""
     if coloring.labels is None or coloring.colors is None:
         return
-    short = _short(list(coloring.colors))
+    short = are_short(list(coloring.colors))
     for name in coloring.colors:
         center = xyz[np.asarray(coloring.labels == name)].mean(axis=0)
         disc = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black"}
@@ -337,7 +260,7 @@ def _mark_centroids(ax: Any, xyz: np.ndarray, coloring: _Coloring) -> None:
         ax.text(*center, text, ha="center", va="center", fontsize=size, bbox=disc, zorder=10)
 
 
-def _name_on_data(ax: Any, xyz: np.ndarray, coloring: _Coloring) -> None:
+def _name_on_data(ax: Any, xyz: np.ndarray, coloring: Coloring) -> None:
     """Names of labels at the medians of their cells, moved up or down where they would overlap (in 2-D)."""
     if coloring.labels is None or coloring.colors is None:
         return
@@ -349,69 +272,6 @@ def _name_on_data(ax: Any, xyz: np.ndarray, coloring: _Coloring) -> None:
         texts.append(ax.text(*middle, name, ha="center", va="center", **style))
     if ax.name != "3d":
         part(ax, texts)
-
-
-def _short(names: Sequence[str]) -> bool:
-    return all(len(name) <= _LONGEST_MARK for name in names)
-
-
-def _legends(colorings: Sequence[_Coloring], *, on_data: bool) -> list[tuple[str, list[Line2D]]]:
-    """Title and entries of the legends that the panels need, each once."""
-    legends: dict[str, list[Line2D]] = {}
-    for coloring in colorings:
-        if coloring.colors is None or coloring.title in legends:
-            continue
-        named_in_panel = _short(list(coloring.colors)) if coloring.centroids else on_data
-        shown = {} if named_in_panel else dict(coloring.colors)
-        if coloring.has_missing:
-            shown |= {MISSING: MISSING_COLOR}
-        if shown:
-            legends[coloring.title] = [
-                Line2D([], [], linestyle="", marker="o", markersize=6, color=color, label=name)
-                for name, color in shown.items()
-            ]
-    return list(legends.items())
-
-
-def _legend_columns(n_entries: int) -> int:
-    return 1 if n_entries <= 20 else 2 if n_entries <= 40 else 3
-
-
-def _legend_width(legends: Sequence[tuple[str, list[Line2D]]]) -> float:
-    """Inches that the legends, or a colour bar in their place, take about."""
-    names = [str(handle.get_label()) for _, entries in legends for handle in entries]
-    longest = max(map(len, names), default=3)
-    return plt.rcParams["font.size"] / 72 * (0.6 * longest + 3) * _legend_columns(len(names))
-
-
-def _draw_legend(where: Any, legends: Sequence[tuple[str, list[Line2D]]]) -> None:
-    """All legends as one block at the right, in columns as scanpy makes them."""
-    handles = [handle for _, entries in legends for handle in entries]
-    headings: list[int] = []
-    if len(legends) > 1:
-        handles = []
-        for title, entries in legends:
-            headings.append(len(handles))
-            handles += [Line2D([], [], linestyle="", label=title), *entries]
-    ncols = _legend_columns(len(handles))
-    title = legends[0][0] if len(legends) == 1 else ""
-    if isinstance(where, Axes):
-        offset = 1.15 if where.name == "3d" else 1.02
-        legend = where.legend(
-            handles=handles,
-            title=title,
-            frameon=False,
-            ncols=ncols,
-            loc="center left",
-            bbox_to_anchor=(offset, 0.5),
-        )
-    else:
-        legend = where.legend(
-            handles=handles, title=title, frameon=False, ncols=ncols, loc="outside right center"
-        )
-    legend.set_alignment("left")
-    for i in headings:
-        legend.get_texts()[i].set_fontweight("bold")
 
 
 def _basis_title(key: str) -> str:

@@ -6,11 +6,13 @@ from typing import Any
 _MODULE_OF = {
     "ae": "_embed",
     "compare": "_compare",
+    "cvae": "_embed",
+    "denoise": "_denoise",
     "vae": "_embed",
     "vsc": "_embed",
 }
 
-__all__ = ["ae", "compare", "vae", "vsc"]
+__all__ = ["ae", "compare", "cvae", "denoise", "vae", "vsc"]
 
 
 def __getattr__(name: str) -> Any:

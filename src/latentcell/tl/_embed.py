@@ -7,9 +7,9 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
-from latentcell.model import AE, VAE, VSC
+from latentcell.model import AE, CVAE, DCA, VAE, VSC
 
-Model = TypeVar("Model", AE, VAE, VSC)
+Model = TypeVar("Model", AE, CVAE, DCA, VAE, VSC)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
 
@@ -195,6 +195,74 @@ def vsc(
     return model
 
 
+def cvae(
+    adata: AnnData,
+    labels_key: str,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    unlabeled_category: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("cvae"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> CVAE:
+    """Train a conditional VAE on labelled cells and write the codes (posterior means) to `adata`.
+
+    The codes hold what varies within a label, not the labels.
+
+    Parameters
+    ----------
+    adata
+        See :func:`latentcell.tl.ae`.
+    labels_key
+        ``obs`` key of the labels that encoder and decoder are told.
+    layer, mask_var, batch_key, max_epochs, key_added, seed, progress
+        See :func:`latentcell.tl.ae`.
+    unlabeled_category
+        Label of cells whose label is not known.
+    **model_args
+        Arguments of :class:`latentcell.model.CVAE`, e.g. ``n_latent=10``, ``beta=2.0``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`:
+
+    ``obsm[key_added]``
+        Codes (cells x n_latent), float32.
+    ``uns["cvae"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view, a label is missing or the matrix cannot be modelled; it names the cells, genes
+        or argument.
+
+    References
+    ----------
+    Sohn, Lee and Yan, NeurIPS 2015 (see :class:`latentcell.model.CVAE`).
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.cvae(adata, "bulk_labels", max_epochs=2, progress=False)
+    >>> adata.obsm["X_cvae"].shape
+    (700, 10)
+    """
+    keys = {
+        "batch_key": batch_key,
+        "labels_key": labels_key,
+        "unlabeled_category": unlabeled_category,
+    }
+    model = fit(CVAE, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
+    _write_codes(model, adata, layer, keys, key_added)
+    return model
+
+
 def _embed(
     model_class: type[Model],
     adata: AnnData,
@@ -207,16 +275,40 @@ def _embed(
     progress: bool,
     model_args: dict[str, Any],
 ) -> Model:
-    cells = _selection(adata, layer, mask_var, batch_key)
-    model_class.setup_anndata(cells, layer=layer, batch_key=batch_key)
-    model = model_class(cells, seed=seed, **model_args)
-    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
-    adata.obsm[key_added] = model.get_latent_representation()
-    adata.uns[_keys.params(key_added)] = _record(model, layer, batch_key)
+    keys = {"batch_key": batch_key}
+    model = fit(model_class, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
+    _write_codes(model, adata, layer, keys, key_added)
     return model
 
 
-def _selection(adata: AnnData, layer: str | None, mask_var: Mask, batch_key: str | None) -> AnnData:
+def _write_codes(
+    model: Model, adata: AnnData, layer: str | None, keys: dict[str, str | None], key_added: str
+) -> None:
+    adata.obsm[key_added] = model.get_latent_representation()
+    adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+
+
+def fit(
+    model_class: type[Model],
+    adata: AnnData,
+    layer: str | None,
+    mask_var: Mask,
+    keys: dict[str, str | None],
+    max_epochs: int | None,
+    seed: int,
+    progress: bool,
+    model_args: dict[str, Any],
+) -> Model:
+    """Train a model on an object of its own that shares the matrix of `adata`; nothing is written to it."""
+    columns = {name: key for name, key in keys.items() if name.endswith("_key")}
+    cells = _selection(adata, layer, mask_var, columns)
+    model_class.setup_anndata(cells, layer=layer, **keys)  # type: ignore[arg-type]
+    model = model_class(cells, seed=seed, **model_args)
+    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
+    return model
+
+
+def _selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str, str | None]) -> AnnData:
     """An AnnData of the genes and keys to model, sharing the matrix of `adata` where all genes are taken.
 
     The model is set up on this object, so that nothing but the results is written to the user's.
@@ -232,8 +324,9 @@ def _selection(adata: AnnData, layer: str | None, mask_var: Mask, batch_key: str
     if layer is not None and layer not in adata.layers:
         there = sorted(str(key) for key in adata.layers if key is not None)
         raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
-    if batch_key is not None and batch_key not in adata.obs:
-        raise DataError(f"obs has no {batch_key!r} (batch_key); its columns are {list(adata.obs.columns)}")
+    for argument, key in keys.items():
+        if key is not None and key not in adata.obs:
+            raise DataError(f"obs has no {key!r} ({argument}); its columns are {list(adata.obs.columns)}")
     genes = _genes(adata, mask_var)
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
@@ -242,7 +335,7 @@ def _selection(adata: AnnData, layer: str | None, mask_var: Mask, batch_key: str
         matrix = matrix[:, genes]
     if adata.isbacked and layer is None and genes is None:
         matrix = adata.to_memory().X
-    obs = adata.obs[[] if batch_key is None else [batch_key]].copy()
+    obs = adata.obs[list(dict.fromkeys(key for key in keys.values() if key is not None))].copy()
     var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
     if layer is None:
         return AnnData(X=matrix, obs=obs, var=var.copy())
@@ -268,9 +361,10 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
     return mask
 
 
-def _record(model: AE | VAE | VSC, layer: str | None, batch_key: str | None) -> dict[str, Any]:
+def record(model: Model, layer: str | None, keys: dict[str, str | None]) -> dict[str, Any]:
+    """What ``uns`` says of a model."""
     history = model.history or {}
-    record = {
+    known = {
         "model": type(model).__name__,
         "params": _plain(model.params),
         "gene_likelihood": model.gene_likelihood,
@@ -280,7 +374,7 @@ def _record(model: AE | VAE | VSC, layer: str | None, batch_key: str | None) -> 
         "n_epochs": len(next(iter(history.values()))),
         "latentcell": __version__,
     }
-    return record if batch_key is None else record | {"batch_key": batch_key}
+    return known | {name: key for name, key in keys.items() if key is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -41,14 +41,17 @@ class Cells:
         self.arrays = arrays or {}
         self.n_obs = matrix.shape[0]
 
+    def rows(self, indices: np.ndarray) -> Any:
+        """Cells `indices`, in that order, as the matrix has them: an array or a sparse matrix."""
+        rows = read_rows(self.matrix, indices)
+        return rows if self.genes is None else rows[:, self.genes]
+
     def batch(self, indices: np.ndarray, *, sparse_cells: bool = False) -> dict[str, Tensor]:
         """Cells `indices`, in that order, as tensors by name; ``"X"`` is cells x genes, float32.
 
         With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`.
         """
-        rows = read_rows(self.matrix, indices)
-        if self.genes is not None:
-            rows = rows[:, self.genes]
+        rows = self.rows(indices)
         tensors: dict[str, Any] = {}
         if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
             rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value

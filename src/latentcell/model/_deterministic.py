@@ -1,0 +1,48 @@
+"""What a model adds whose code is a function of the cell, without noise: an autoencoder."""
+
+import numpy as np
+from anndata import AnnData
+from torch import Tensor
+
+from latentcell.nn.latents import Code
+
+from ._encoder import Indices
+from ._expression import AbstractExpression
+
+
+class AbstractDeterministic(AbstractExpression):
+    """A model whose code has no posterior; draws of the code are all the same."""
+
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Indices = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Code of each cell.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others) and keys; None takes those the model was
+            built with.
+        indices
+            Cells to take, in this order (positions or a boolean mask); None takes all.
+        batch_size
+            Cells encoded at once; no influence on the result.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32, rows in the order of `indices`.
+
+        Raises
+        ------
+        NotTrainedError
+            Before :meth:`train`.
+        DataError
+            Naming genes, keys, categories or values that do not fit.
+        """
+        return self._map(lambda code, batch: code.mode, adata, indices, batch_size)
+
+    def _point(self, code: Code) -> Tensor:
+        return code.mode
