@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -178,19 +179,16 @@ def denoisers(cells: ad.AnnData, seed: int, scale: str) -> Iterable[tuple[str, n
     """Denoised cells x genes by method: expected counts (scale "counts") or counts per 10,000 ("cp10k")."""
     library = np.asarray(cells.X.sum(1)).ravel()[:, None] if scale == "counts" else 1e4
     yield "raw", cells.X.toarray() * (1.0 if scale == "counts" else 1e4 / cells.X.sum(1).A1[:, None])
-    for name, kind in {"DCA(nb)": "DCA", "DCA(zinb)": "DCA", "VAE(nb)": "VAE", "VSC(nb)": "VSC"}.items():
-        likelihood = name[4:-1]
+    for kind, likelihood in product(("DCA", "VAE", "VSC"), ("nb", "zinb")):
         model = train_ours(getattr(lc.model, kind), cells, seed, gene_likelihood=likelihood)
-        yield name, np.asarray(model.get_denoised(scale=scale))
-    for name, options in {"SCVI": {}, "SCVI(nb)": {"gene_likelihood": "nb"}}.items():
-        model = train_scvi(cells, seed, **options)
-        shares = model.get_normalized_expression(library_size=1, return_numpy=True)
-        yield name, shares * library
-        if scale == "counts" and not options:
-            yield (
-                f"{name}, latent library",
-                model.get_normalized_expression(library_size="latent", return_numpy=True),
-            )
+        yield f"{kind}({likelihood})", model.get_denoised(scale=scale)
+    for likelihood in ("zinb", "nb"):  # zinb is SCVI's default
+        model = train_scvi(cells, seed, gene_likelihood=likelihood)
+        options = {"n_samples": 25, "return_numpy": True}
+        yield f"SCVI({likelihood})", model.get_normalized_expression(library_size=1, **options) * library
+        if scale == "counts" and likelihood == "zinb":  # the mean with the lost counts as zeros
+            latent = model.get_normalized_expression(library_size="latent", **options)
+            yield f"SCVI({likelihood}), latent library", latent
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
