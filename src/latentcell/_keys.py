@@ -6,6 +6,9 @@ COUNTS_LAYER = "counts"
 SCALED_LAYER = "scaled"
 """``layers`` key under which :func:`latentcell.pp.seurat` writes z-scores, if asked to."""
 
+IS_FILLED = "is_filled"
+"""``var`` key of the genes that ``prepare_query_anndata`` filled with 0."""
+
 UNS = "latentcell"
 """``uns`` key of what latentcell says about a whole AnnData object (provenance)."""
 

@@ -1,5 +1,6 @@
 """The only file that uses private names of scvi-tools; differences of its versions end here."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,18 @@ def read_registry(registry: dict) -> dict[str, Any]:
         "categorical": {key: np.asarray(values).tolist() for key, values in categorical.items()},
         "continuous": list(args["continuous_covariate_keys"] or []),
     }
+
+
+def extend_batches(registry: dict, new: list) -> dict:
+    """A copy of `registry` that knows the batches `new` as well, after those it knew."""
+    extended = deepcopy(registry)
+    field = extended["field_registries"][REGISTRY_KEYS.BATCH_KEY]
+    known = np.asarray(field["state_registry"]["categorical_mapping"]).tolist()
+    mapping = np.empty(len(known) + len(new), dtype=object)  # object: numpy would turn 1 and "a" into text
+    mapping[:] = known + new
+    field["state_registry"]["categorical_mapping"] = mapping
+    field["summary_stats"]["n_batch"] = len(mapping)
+    return extended
 
 
 def registry_to_json(registry: Any) -> Any:

@@ -21,6 +21,7 @@ from latentcell.train.run import fit
 
 from . import _files
 from ._cells import DataSpec, check_registrable, collect
+from ._query import check_something_to_train, extend, prepare, reference_of
 
 INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
@@ -201,7 +202,7 @@ class AbstractModel(BaseModelClass):
             See `early_stopping`.
         lr, lr_schedule, weight_decay, gradient_clip
             Adam's peak rate, its factor as a function of progress (0 to 1), decoupled weight decay, and the
-            largest gradient norm; default: the model's.
+            largest gradient norm; default: the model's. A query model that is not `unfrozen` has no decay.
         precision
             Lightning's: ``"bf16-mixed"``, ``"64-true"``; None is 32-bit. Weights in half precision
             (``"bf16-true"``) are refused.
@@ -230,6 +231,7 @@ class AbstractModel(BaseModelClass):
         """
         if precision in ("16-true", "bf16-true"):
             raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
+        check_something_to_train(self.module)
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
         cells = self._training_cells()
@@ -249,6 +251,7 @@ class AbstractModel(BaseModelClass):
             lr=defaults["lr"] if lr is None else lr,
             lr_schedule=defaults["lr_schedule"] if lr_schedule is None else lr_schedule,
             weight_decay=defaults["weight_decay"] if weight_decay is None else weight_decay,
+            free=self.module.free,
         )
         self.module.train()
         interrupted = True
@@ -273,7 +276,7 @@ class AbstractModel(BaseModelClass):
             self.history_ = _history(plan.records)
             self.train_indices_, self.validation_indices_ = train, held_out
             self.is_trained_ = bool(plan.records) or self.is_trained_
-            if self.is_trained_:
+            if self.is_trained_ and self.module.free is None:
                 self._after_training()
         if interrupted:
             raise KeyboardInterrupt
@@ -306,6 +309,8 @@ class AbstractModel(BaseModelClass):
             "is_trained": bool(self.is_trained_),
             "history": _files.history_to_json(self.history_),
         }
+        if self.module.free is not None:
+            record["free"] = _files.encode(self.module.free)
         folder = Path(dir_path)
         _files.write(folder, record, self.module.state_dict(), overwrite=overwrite)
         if save_anndata and self.adata is not None:
@@ -346,6 +351,8 @@ class AbstractModel(BaseModelClass):
             model.module.load_state_dict(weights)
             model.train_defaults |= dict(_files.decode(record["train_defaults"]))
             model.history_ = _files.history_from_json(record["history"])
+            if "free" in record:
+                model.module.freeze(_files.decode(record["free"]))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         model.module.to(device).eval()
@@ -353,6 +360,111 @@ class AbstractModel(BaseModelClass):
         if adata is not None:
             model.attach(adata)
         return model
+
+    @classmethod
+    def prepare_query_anndata(cls, adata: AnnData, reference_model: "Self | str | os.PathLike") -> AnnData:
+        """Bring cells to a model's genes: match them by name, fill those that were not measured with 0.
+
+        To the model a filled gene looks like one that is not expressed, and each makes the code of a cell
+        less sure; that is why nothing is filled unless you call this. Counts are totalled over the model's
+        genes, as they were in training.
+
+        Parameters
+        ----------
+        adata
+            Cells with at least half of the model's genes, in any order and among others. Unchanged; it may be
+            a view or backed.
+        reference_model
+            A model of this class, or the folder of a saved one.
+
+        Returns
+        -------
+        A new AnnData in memory, cells x the model's genes in the model's order: the matrix that the model
+        reads (``X``, or the layer that it was set up with; of the same kind and dtype as in `adata`), a copy
+        of ``obs``, and in ``var["is_filled"]`` which genes were filled.
+
+        Raises
+        ------
+        DataError
+            If more than half of the genes are missing (naming the first), gene names repeat, or the layer is
+            not there.
+
+        Examples
+        --------
+        >>> import latentcell as lc
+        >>> adata = lc.datasets.simulate_groups(seed=0)
+        >>> lc.model.AE.setup_anndata(adata)
+        >>> model = lc.model.AE(adata, n_latent=2, hidden=(10,))
+        >>> model.train(max_epochs=1, enable_progress_bar=False)
+        >>> query = lc.model.AE.prepare_query_anndata(adata[:, :900], model)
+        >>> query.shape, int(query.var["is_filled"].sum())
+        ((90, 1000), 100)
+        >>> model.get_latent_representation(query).shape
+        (90, 2)
+        """
+        return prepare(adata, reference_of(cls, reference_model).spec)
+
+    @classmethod
+    def load_query_data(
+        cls, adata: AnnData, reference_model: "Self | str | os.PathLike", *, unfrozen: bool = False
+    ) -> Self:
+        """Let a trained model learn the batches of new cells, and leave all else as it is (scArches).
+
+        The result is a new model that knows the batches of the reference and those of `adata`, with the
+        weights of the reference. A new batch starts as the mean of the known ones. :meth:`train` then moves
+        only the weights of new batches: the column of the decoder's first layer, that of the encoder's first
+        layer if ``encode_covariates=True``, and the dispersions of ``dispersion="gene-batch"``. Nothing else
+        moves: there is no weight decay, batch norm keeps its running means, and nothing is dropped out. So
+        cells of the known batches keep their codes, to the bit on a CPU.
+
+        Without ``encode_covariates`` the encoder does not see the batch: training improves what is decoded,
+        and codes stay what ``reference_model.get_latent_representation`` would give if it knew the batch.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes (in any order, among others; see :meth:`prepare_query_anndata`) and
+            keys. Not to be set up; nothing is written to it.
+        reference_model
+            A trained model of this class that was set up with ``batch_key``, or the folder of a saved one. It
+            is not changed.
+        unfrozen
+            Train all weights. Codes of the reference's cells then change as well.
+
+        Returns
+        -------
+        A model with `adata` as its cells, which can embed them at once; :meth:`train` it to fit new batches.
+
+        Raises
+        ------
+        DataError
+            If the reference has no batch key, or `adata` lacks genes or keys, or has labels or covariates
+            that the reference does not know.
+        NotTrainedError
+            If the reference is not trained.
+
+        References
+        ----------
+        Lotfollahi et al., Nature Biotechnology 2022, `doi:10.1038/s41587-021-01001-7
+        <https://doi.org/10.1038/s41587-021-01001-7>`__.
+
+        Examples
+        --------
+        >>> import latentcell as lc
+        >>> cells = lc.datasets.simulate_groups(seed=0)
+        >>> cells.obs["batch"] = ["a", "b", "c"] * 30
+        >>> old, new = cells[cells.obs["batch"] != "c"].copy(), cells[cells.obs["batch"] == "c"].copy()
+        >>> lc.model.AE.setup_anndata(old, batch_key="batch")
+        >>> reference = lc.model.AE(old, n_latent=2, hidden=(10,), encode_covariates=True)
+        >>> reference.train(max_epochs=1, enable_progress_bar=False)
+        >>> query = lc.model.AE.load_query_data(new, reference)
+        >>> query.train(max_epochs=1, enable_progress_bar=False)
+        >>> query.get_latent_representation().shape
+        (30, 2)
+        >>> bool((query.get_latent_representation(old) == reference.get_latent_representation()).all())
+        True
+        """
+        return extend(cls, adata, reference_of(cls, reference_model), unfrozen=unfrozen)
 
     def attach(self, adata: AnnData) -> None:
         """Make `adata` the cells that methods use when given none.

@@ -55,7 +55,7 @@ class DCA(AbstractDeterministic):
     >>> model = lc.model.DCA(adata, n_latent=4)
     >>> model.train(max_epochs=2, enable_progress_bar=False)
     >>> model.get_denoised(scale="log1p").shape
-    (90, 5)
+    (90, 1000)
     """
 
     # as for the AE: decay keeps a code without noise smooth

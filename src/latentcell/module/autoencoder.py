@@ -4,6 +4,7 @@ Every model with an encoder is this module with other parts. The equations meet 
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from scvi import REGISTRY_KEYS
@@ -97,7 +98,15 @@ class Autoencoder(BaseModuleClass):
         Schedule of the sparse coder's gate.
     output_lr_factor
         Factor on the learning rate of decoder and likelihood.
+
+    Attributes
+    ----------
+    free
+        None, or, of a frozen module, the parts of parameters that may still move: by name, the dimension and
+        where in it they start and stop (see :meth:`freeze`).
     """
+
+    free: dict[str, tuple[int, int, int]] | None = None
 
     def __init__(
         self,
@@ -174,6 +183,26 @@ class Autoencoder(BaseModuleClass):
             return covariates
         n_labels = self.covariates.n_labels
         return covariates[..., -n_labels:] if n_labels else None
+
+    def freeze(self, free: dict[str, tuple[int, int, int]]) -> None:
+        """Freeze all but parts of some parameters; batch norm and dropout then work as at inference.
+
+        Parameters
+        ----------
+        free
+            By a parameter's name: dimension, start and stop of the part that may move. Parameters without a
+            part take no gradient at all; the rest of those with one is for the training loop to keep.
+        """
+        self.free = free
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in free)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; of a frozen module only the latent, which then draws codes with a gradient."""
+        super().train(mode and self.free is None)
+        self.latent.train(mode)
+        return self
 
     def encode(self, batch: Batch, n_samples: int = 1) -> Code:
         """Code of a batch, with the gate as at the end of training."""

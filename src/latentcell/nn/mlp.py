@@ -89,16 +89,14 @@ class MLP(nn.Module):
 
         Sparse cells (cells x genes) are taken as well.
         """
-        if isinstance(x, SparseCells):
-            if not self.sizes:
-                return self(x.dense, covariates)
+        if not self.sizes:
+            x = x.dense if isinstance(x, SparseCells) else x
+            return x if covariates is None else torch.cat([x, covariates], dim=-1)
+        if isinstance(x, SparseCells) or x.dim() == 2:
             return self.layers[1:](self.layers[0](x, covariates))
-        if covariates is not None:
-            x = torch.cat([x, covariates], dim=-1)
-        if x.dim() == 2:
-            return self.layers(x)
         # batch norm takes cells x features only: several draws per cell pass as so many cells
-        return self.layers(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        flat = self(x.flatten(0, -2), None if covariates is None else covariates.flatten(0, -2))
+        return flat.unflatten(0, x.shape[:-1])
 
 
 class MLPDecoder(nn.Module):

@@ -54,13 +54,18 @@ class InputLinear(nn.Module):
 
     def forward(self, x: Tensor | SparseCells, covariates: Tensor | None = None) -> Tensor:
         """Cells (cells x genes), with covariates (cells x columns) if given, to units (cells x n_out)."""
-        if isinstance(x, Tensor):
-            x = x if covariates is None else torch.cat([x, covariates], dim=-1)
-            return F.linear(x, self.weight.t(), self.bias)
         weight = self.weight if covariates is None else self.weight[: x.shape[1]]
-        bias = self.bias if x.offset is None else self.bias + x.offset @ weight
-        out = _SparseLinear.apply(x, weight, bias)
-        return out if covariates is None else out + covariates @ self.weight[x.shape[1] :]
+        if isinstance(x, Tensor):
+            out = F.linear(x, weight.t(), self.bias)
+        else:
+            bias = self.bias if x.offset is None else self.bias + x.offset @ weight
+            out = _SparseLinear.apply(x, weight, bias)
+        if covariates is None or not covariates.shape[1]:
+            return out
+        # a product apart, without the columns that are 0 in all these cells: a model that knows more batches
+        # then gives cells of the old ones the same bits
+        used = covariates.any(0)
+        return out + covariates[:, used].to(out.dtype) @ self.weight[x.shape[1] :][used]
 
 
 class _SparseLinear(Function):

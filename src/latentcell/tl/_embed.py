@@ -249,7 +249,7 @@ def cvae(
     --------
     >>> import latentcell as lc
     >>> adata = lc.datasets.pbmc68k()
-    >>> model = lc.tl.cvae(adata, "bulk_labels", max_epochs=2, progress=False)
+    >>> model = lc.tl.cvae(adata, "cell_type", max_epochs=2, progress=False)
     >>> adata.obsm["X_cvae"].shape
     (700, 10)
     """

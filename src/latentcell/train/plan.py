@@ -43,7 +43,11 @@ class TrainingPlan(pl.LightningModule):
     lr_schedule
         Factor on `lr` as a function of progress.
     weight_decay
-        Decoupled (AdamW) decay of weight matrices; biases, norms and scales are left out.
+        Decoupled (AdamW) decay of weight matrices; biases, norms and scales are left out. Not used with
+        `free`: decay asks for no gradient and would move what is frozen.
+    free
+        Parts of the module's parameters that may move (by name: dimension, start, stop); everything else
+        keeps its values to the bit. None lets all of all move.
     """
 
     def __init__(
@@ -54,13 +58,15 @@ class TrainingPlan(pl.LightningModule):
         lr: float,
         lr_schedule: Schedule,
         weight_decay: float = 0.0,
+        free: dict[str, tuple[int, int, int]] | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self.total_steps = total_steps
         self.lr = lr
         self.lr_schedule = lr_schedule
-        self.weight_decay = weight_decay
+        self.weight_decay = weight_decay if free is None else 0.0
+        self.free = free
         self.records: list[dict[str, float]] = []
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._n_cells: dict[str, int] = {}
@@ -106,6 +112,14 @@ class TrainingPlan(pl.LightningModule):
         check_finite(loss, batch, terms, self.global_step, lr)
         self._add("train", loss, terms)
         return loss
+
+    def on_after_backward(self) -> None:
+        """Let no gradient reach the frozen part of a parameter: Adam then leaves it as it is."""
+        for name, (dim, start, stop) in (self.free or {}).items():
+            gradient = self.module.get_parameter(name).grad
+            if gradient is not None:
+                gradient.narrow(dim, 0, start).zero_()
+                gradient.narrow(dim, stop, gradient.shape[dim] - stop).zero_()
 
     def on_train_epoch_end(self) -> None:
         """Record the epoch and keep its weights; stops the run if they are not finite."""
