@@ -345,12 +345,19 @@ def test_dispersion_by_group_takes_each_cells_own(kind, dispersion, raw, library
 
 
 @pytest.mark.parametrize("kind", [NegativeBinomial, ZeroInflatedNegativeBinomial])
-def test_dispersion_by_cell_comes_from_the_decoder(kind, raw, library):
+@pytest.mark.parametrize(("link", "start"), [("softmax", 1.0), ("log", 10.0)])
+def test_theta_starts_where_the_decoder_can_use_it(kind, link, start):
+    torch.testing.assert_close(kind(N_GENES, link=link).theta(), torch.full((N_GENES,), start))
+
+
+@pytest.mark.parametrize("kind", [NegativeBinomial, ZeroInflatedNegativeBinomial])
+@pytest.mark.parametrize(("link", "start"), [("softmax", 1.0), ("log", 10.0)])
+def test_dispersion_by_cell_comes_from_the_decoder(kind, raw, library, link, start):
     x = data("nb")
-    likelihood = kind(N_GENES, dispersion="gene-cell").double()
+    likelihood = kind(N_GENES, dispersion="gene-cell", link=link).double()
     assert likelihood.outputs == (*kind.outputs, "log_theta")
     assert not list(likelihood.parameters())
-    torch.testing.assert_close(likelihood.theta(raw), 10 * raw["log_theta"].exp())
+    torch.testing.assert_close(likelihood.theta(raw), start * raw["log_theta"].exp())
     theta = likelihood.theta(raw)
     expected = -likelihood.distribution(raw, library).log_prob(x).sum(1)
     torch.testing.assert_close(likelihood.negative_log_likelihood(x, raw, library), expected)
