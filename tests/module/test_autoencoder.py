@@ -237,14 +237,17 @@ def test_expression_of_a_cell_does_not_depend_on_its_batch_mates():
 
 
 @all_combinations
-def test_every_parameter_is_in_one_group(latent, likelihood, decoder):
+@pytest.mark.parametrize("output_lr_factor", [1.0, 20.0])
+def test_every_parameter_is_in_one_group(latent, likelihood, decoder, output_lr_factor):
     module = build(latent, likelihood, decoder)
-    module.output_lr_factor = 8.0
-    grouped = [(id(p), factor) for parameters, factor in module.parameter_groups() for p in parameters]
+    module.output_lr_factor = output_lr_factor
+    grouped = [(id(p), rest) for parameters, *rest in module.parameter_groups() for p in parameters]
     assert len(grouped) == len(dict(grouped)) == len(list(module.parameters()))
-    factors = {name: dict(grouped)[id(p)] for name, p in module.named_parameters()}
-    for name, factor in factors.items():
-        assert factor == (8.0 if name.startswith(("decoder", "likelihood")) else 1.0)
+    own = 8.0 if likelihood in ("nb", "zinb") else 1.0
+    expected = {"decoder": output_lr_factor, "likelihood": max(own, output_lr_factor)}
+    for name, parameter in module.named_parameters():
+        part = name.split(".")[0]
+        assert dict(grouped)[id(parameter)] == [expected.get(part, 1.0), part != "likelihood"]
 
 
 def sparse_batch(batch):

@@ -54,7 +54,7 @@ class Toy(nn.Module):
         return {"beta": 1 + progress}
 
     def parameter_groups(self):
-        return [([self.weight], self.lr_factor)]
+        return [([self.weight], self.lr_factor, True)]
 
 
 @pytest.fixture
@@ -122,10 +122,11 @@ def test_every_epoch_sees_every_cell_once_in_another_order(cells):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_decay_is_for_matrices():
-    """Biases, norms and scales, which are vectors, keep their values; their groups keep the learning rate."""
-    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    module.parameter_groups = lambda: [(list(module.parameters()), 2.0)]
+def test_decay_is_for_weight_matrices():
+    """Biases, norms and scales, which are vectors, keep their values, and so do scales by batch: no decay."""
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    network, scales = list(module[:2].parameters()), list(module[2].parameters())
+    module.parameter_groups = lambda: [(network, 2.0, True), (scales, 2.0, False)]
     plan = TrainingPlan(module, total_steps=1, lr=0.1, lr_schedule=Constant(1.0), weight_decay=0.5)
     decay = {id(p): g["weight_decay"] for g in plan.configure_optimizers().param_groups for p in g["params"]}
     expected = {name: 0.5 if name == "0.weight" else 0.0 for name, _ in module.named_parameters()}

@@ -85,7 +85,7 @@ class AbstractEncoder(AbstractModel):
         temperature
             Of the gate.
         output_lr_factor
-            Factor on the learning rate of decoder and likelihood.
+            Factor on the learning rate of the decoder, and at least that on the likelihood's.
         log_linear
             For counts: let raw outputs be logs of single genes' shares instead of a softmax's.
         """

@@ -97,7 +97,7 @@ class Autoencoder(BaseModuleClass):
     temperature
         Schedule of the sparse coder's gate.
     output_lr_factor
-        Factor on the learning rate of decoder and likelihood.
+        Factor on the learning rate of the decoder, and at least that on the likelihood's.
 
     Attributes
     ----------
@@ -165,11 +165,15 @@ class Autoencoder(BaseModuleClass):
             values["temperature"] = self.temperature(progress)
         return values
 
-    def parameter_groups(self) -> list[tuple[list[Parameter], float]]:
-        """Parameters with the factor on the learning rate that each group is trained at."""
+    def parameter_groups(self) -> list[tuple[list[Parameter], float, bool]]:
+        """Parameters, factor on the learning rate that each group is trained at, whether its weights decay."""
         inner = [*self.encoder.parameters(), *self.latent.parameters()]
-        outer = [*self.decoder.parameters(), *self.likelihood.parameters()]
-        return [(inner, 1.0), (outer, self.output_lr_factor)]
+        factor = max(self.output_lr_factor, self.likelihood.lr_factor)
+        return [
+            (inner, 1.0, True),
+            (list(self.decoder.parameters()), self.output_lr_factor, True),
+            (list(self.likelihood.parameters()), factor, False),
+        ]
 
     @property
     def uses_labels(self) -> bool:

@@ -2,7 +2,8 @@
 
 A likelihood names the raw outputs it wants from the decoder (each cells x genes), turns them into a
 distribution, and gives the negative log-likelihood of cells summed over genes. `library` (cells x 1) is each
-cell's total count and is used by count likelihoods only.
+cell's total count and is used by count likelihoods only. Its own parameters, if any, are logarithms per gene,
+trained at `lr_factor` times the network's learning rate.
 """
 
 import math
@@ -52,6 +53,7 @@ class Gaussian(nn.Module):
     """
 
     name = "normal"
+    lr_factor = 1.0
     outputs = ("mean",)
     data_kind = "finite"
     unit = "that of the data"
@@ -121,6 +123,7 @@ class Bernoulli(nn.Module):
     """
 
     name = "bernoulli"
+    lr_factor = 1.0
     outputs = ("mean",)
     data_kind = "unit"
     unit = "0 to 1, that of the data"
@@ -167,6 +170,7 @@ class StudentT(nn.Module):
     """
 
     name = "student_t"
+    lr_factor = 1.0
     outputs = ("mean",)
     data_kind = "finite"
     unit = "that of the data"

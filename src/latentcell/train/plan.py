@@ -20,8 +20,8 @@ class Trainable(Protocol):
     def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) and its per-cell terms (cells) by name at `progress` of training (0 to 1)."""
 
-    def parameter_groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
-        """Parameters with the factor on the learning rate that each group is trained at."""
+    def parameter_groups(self) -> list[tuple[list[torch.nn.Parameter], float, bool]]:
+        """Parameters, factor on the learning rate that each group is trained at, whether its weights decay."""
 
     def schedule_values(self, progress: float) -> dict[str, float]:
         """Values of the module's schedules (weights, temperature) at `progress`, for the history."""
@@ -81,11 +81,11 @@ class TrainingPlan(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, with decoupled weight decay."""
         groups = []
-        for parameters, factor in self.module.parameter_groups():
+        for parameters, factor, decays in self.module.parameter_groups():
             trained = [p for p in parameters if p.requires_grad]
             # decay is for weights: on biases and scales it would pull the genes' means and variances to 0
-            weights = [p for p in trained if p.dim() > 1]
-            others = [p for p in trained if p.dim() <= 1]
+            weights = [p for p in trained if decays and p.dim() > 1]
+            others = [p for p in trained if not decays or p.dim() <= 1]
             groups += [
                 {"params": weights, "factor": factor},
                 {"params": others, "factor": factor, "weight_decay": 0.0},
