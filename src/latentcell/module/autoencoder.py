@@ -166,7 +166,7 @@ class Autoencoder(BaseModuleClass):
         return values
 
     def parameter_groups(self) -> list[tuple[list[Parameter], float, bool]]:
-        """Parameters, factor on the learning rate that each group is trained at, whether its weights decay."""
+        """By group: parameters, the factor on the learning rate, whether weight matrices decay."""
         inner = [*self.encoder.parameters(), *self.latent.parameters()]
         factor = max(self.output_lr_factor, self.likelihood.lr_factor)
         return [

@@ -21,7 +21,7 @@ class Trainable(Protocol):
         """Loss (a scalar) and its per-cell terms (cells) by name at `progress` of training (0 to 1)."""
 
     def parameter_groups(self) -> list[tuple[list[torch.nn.Parameter], float, bool]]:
-        """Parameters, factor on the learning rate that each group is trained at, whether its weights decay."""
+        """By group: parameters, the factor on the learning rate, whether weight matrices decay."""
 
     def schedule_values(self, progress: float) -> dict[str, float]:
         """Values of the module's schedules (weights, temperature) at `progress`, for the history."""
