@@ -19,6 +19,9 @@ OUT ?= demo_out
 BIN := $(VENV)/bin
 PIP ?= $(BIN)/python -m pip
 INSTALL = $(PIP) install --quiet -c constraints.txt -e .
+# Two processes of one thread each: what a machine of two cores runs at a time, at about 1 GB of memory per process.
+# A process that runs out of tests takes over some of the other's. One process: make test ARGS="-n 0 --pdb"
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} MPLBACKEND=Agg $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,10 +62,10 @@ demo: $(VENV)/.base
 	$(BIN)/latentcell demo --out $(OUT)
 
 test: $(VENV)/.test
-	MPLBACKEND=Agg $(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.test
-	MPLBACKEND=Agg $(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+	$(PYTEST) -m "slow or not slow" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -44,7 +44,7 @@ def run(*arguments) -> int:
 # --- usage ---
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "embed"])
+@pytest.mark.parametrize("command", ["demo", "train", "embed", "denoise"])
 def test_help_gives_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "--help")
@@ -70,6 +70,10 @@ def test_version(capsys):
         ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--epochs", "0"],
         ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--n-latent", "two"],
         ["embed", "m"],
+        ["denoise", "cells.h5ad"],
+        ["denoise", "cells.h5ad", "-o", "d.h5ad", "--likelihood", "normal"],
+        ["denoise", "cells.h5ad", "-o", "d.h5ad", "--scale", "cpm"],
+        ["denoise", "cells.h5ad", "-o", "d.h5ad", "--genes", "gene1,,gene2"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments, capsys):
@@ -156,6 +160,44 @@ def test_data_that_do_not_fit(cells, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "m").exists()
 
 
+def test_a_model_of_labels_needs_their_column(cells, tmp_path, capsys):
+    assert run("train", cells, "--model", "cvae", "-o", tmp_path / "m", "--quiet") == 1
+    assert "--labels-key" in one_line(capsys)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_of_counts_takes_no_other_likelihood(cells, tmp_path, capsys):
+    arguments = ["--layer", "counts", "--likelihood", "normal", "--quiet"]
+    assert run("train", cells, "--model", "dca", "-o", tmp_path / "m", *arguments) == 1
+    assert "gene_likelihood must be one of ('nb', 'zinb', 'poisson'), got 'normal'" in one_line(capsys)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "fractional values where counts are needed"),
+        (["--layer", "none"], "layers has no 'none'; there are ['counts']"),
+        (["--layer", "counts", "--batch-key", "donor"], "obs has no 'donor'"),
+        (["--layer", "counts", "--genes", "gene1,CD3D"], "not in adata.var_names: ['CD3D']"),
+    ],
+    ids=str,
+)
+def test_counts_that_cannot_be_denoised(cells, tmp_path, capsys, arguments, message):
+    assert run("denoise", cells, "-o", tmp_path / "new" / "d.h5ad", "--quiet", *arguments) == 1
+    assert message in one_line(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_was_there_is_kept_when_denoising_fails(cells, tmp_path, capsys):
+    (tmp_path / "d.h5ad").write_text("precious")
+    assert run("denoise", cells, "-o", tmp_path / "d.h5ad", "--quiet") == 1
+    one_line(capsys)
+    assert (tmp_path / "d.h5ad").read_text() == "precious"
+    assert run("denoise", tmp_path / "none.h5ad", "-o", tmp_path / "d.h5ad") == 1
+    assert "none.h5ad: no such file" in one_line(capsys)
+
+
 def test_folder_that_is_no_model(cells, tmp_path, capsys):
     assert run("embed", tmp_path, cells, "-o", tmp_path / "out.h5ad") == 1
     assert "is not a saved model" in one_line(capsys)
@@ -201,12 +243,22 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
 # --- train and embed ---
 
 
-@pytest.mark.parametrize("name", ["ae", "vae", "vsc"])
-def test_train_then_embed(name, cells, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ae", []),
+        ("vae", []),
+        ("vsc", []),
+        ("cvae", ["--labels-key", "cell_type"]),
+        ("dca", ["--layer", "counts"]),
+    ],
+)
+def test_train_then_embed(name, arguments, cells, tmp_path, capsys):
     import latentcell as lc
 
     model, out = tmp_path / "model", tmp_path / "new" / "out.h5ad"
-    assert run("train", cells, "--model", name, "-o", model, "--n-latent", 3, "--epochs", 2, "--quiet") == 0
+    arguments = [*arguments, "--n-latent", 3, "--epochs", 2, "--quiet"]
+    assert run("train", cells, "--model", name, "-o", model, *arguments) == 0
     captured = capsys.readouterr()
     assert captured.out == f"model   {model}\n"
     assert captured.err == ""
@@ -263,6 +315,78 @@ def test_missing_genes_are_named(cells, tmp_path, capsys):
     assert run("embed", tmp_path / "m", tmp_path / "fewer.h5ad", "-o", tmp_path / "out.h5ad", "--quiet") == 1
     assert "'gene0', 'gene1'" in one_line(capsys)
     assert not (tmp_path / "out.h5ad").exists()
+
+
+# --- denoise ---
+
+
+def test_denoise_adds_one_layer(cells, tmp_path, capsys):
+    import latentcell as lc
+
+    out = tmp_path / "new" / "denoised.h5ad"
+    arguments = ["--layer", "counts", "--batch-key", "batch", "--epochs", 2, "--seed", 3, "--quiet"]
+    assert run("denoise", cells, "-o", out, *arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"cells   {out}   layers['denoised']: 60 cells x 40 genes\n"
+    assert captured.err == ""
+    assert list(out.parent.iterdir()) == [out]
+
+    before, after = ad.read_h5ad(cells), ad.read_h5ad(out)
+    assert list(after.layers) == ["counts", "denoised"]
+    assert list(after.uns) == ["denoised"]
+    assert not len(after.obsm)
+    np.testing.assert_array_equal(after.X.toarray(), before.X.toarray())
+    np.testing.assert_array_equal(after.layers["counts"].toarray(), before.layers["counts"].toarray())
+    pd.testing.assert_frame_equal(after.obs, before.obs)
+    pd.testing.assert_frame_equal(after.var, before.var)
+    # the same as the call it stands for
+    lc.tl.denoise(before, layer="counts", batch_key="batch", max_epochs=2, seed=3, progress=False)
+    np.testing.assert_array_equal(after.layers["denoised"], before.layers["denoised"])
+
+
+def test_denoise_of_some_genes_on_another_scale(cells, tmp_path, capsys):
+    found = {}
+    for name, more in (("all", []), ("few", ["--genes", "gene7, gene2"])):
+        out = tmp_path / f"{name}.h5ad"
+        arguments = [
+            "--layer",
+            "counts",
+            "--likelihood",
+            "zinb",
+            "--scale",
+            "log1p",
+            "--epochs",
+            2,
+            "--quiet",
+        ]
+        assert run("denoise", cells, "-o", out, *arguments, *more) == 0
+        found[name] = ad.read_h5ad(out)
+    assert capsys.readouterr().out.endswith("obsm['denoised']: 60 cells x 2 genes\n")
+    few = found["few"].obsm["denoised"]
+    assert few.columns.tolist() == ["gene7", "gene2"]
+    assert "denoised" not in found["few"].layers
+    np.testing.assert_array_equal(few, found["all"][:, ["gene7", "gene2"]].layers["denoised"])
+    np.testing.assert_allclose(np.expm1(found["all"].layers["denoised"]).sum(1), 1e4, rtol=1e-3)
+    assert found["all"].uns["denoised"]["gene_likelihood"] == "zinb"
+
+
+def test_denoise_says_what_it_does(cells, tmp_path, capsys):
+    out = tmp_path / "denoised.h5ad"
+    assert run("denoise", cells, "-o", out, "--layer", "counts", "--epochs", 1) == 0
+    err = capsys.readouterr().err
+    for step in ("60 cells x 40 genes", "training DCA", "done"):
+        assert step in err
+    assert "Training DCA" in err
+
+
+def test_choices_are_those_of_the_library():
+    from typing import get_args
+
+    from latentcell.model.dca import CountLikelihoodName
+    from latentcell.tl._denoise import Scale
+
+    assert set(cli.COUNT_LIKELIHOODS) == set(get_args(CountLikelihoodName))
+    assert set(cli.SCALES) == set(get_args(Scale))
 
 
 # --- demo ---

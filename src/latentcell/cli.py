@@ -1,4 +1,4 @@
-"""Command line: ``latentcell demo``, ``latentcell train`` and ``latentcell embed``.
+"""Command line: ``latentcell demo``, ``train``, ``embed`` and ``denoise``.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the input cannot be
 used (one line says what to do), 2 wrong usage, 130 interrupted. Libraries are imported by the commands, so
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-MODELS = {"ae": "AE", "vae": "VAE", "vsc": "VSC"}
+MODELS = {"ae": "AE", "vae": "VAE", "vsc": "VSC", "cvae": "CVAE", "dca": "DCA"}
+DEMO_MODELS = ("ae", "vae", "vsc")  # those that embed cells of any kind, without labels
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb")
+COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")
+SCALES = ("counts", "cp10k", "log1p")
 N_TOP_GENES = 2000
 
 _DEMO = """\
@@ -46,11 +49,24 @@ _TRAIN_EXAMPLES = """\
 examples:
   latentcell train cells.h5ad --model vsc -o vsc_model
   latentcell train cells.h5ad --model vae --layer counts --likelihood nb --batch-key donor -o vae_model
+  latentcell train cells.h5ad --model cvae --labels-key cell_type -o cvae_model
 """
 _EMBED_EXAMPLES = """\
 examples:
   latentcell embed vsc_model cells.h5ad -o embedded.h5ad
   latentcell embed vsc_model new_cells.h5ad -o embedded.h5ad --key-added X_reference
+"""
+_DENOISE = """\
+Denoise the counts of FILE with a deep count autoencoder (DCA) that is trained on them.
+
+Writes a copy of FILE with expected counts in layers["denoised"], or with --genes a column per gene in
+obsm["denoised"]. X and all else stay as they are.
+"""
+_DENOISE_EXAMPLES = """\
+examples:
+  latentcell denoise cells.h5ad -o denoised.h5ad
+  latentcell denoise cells.h5ad -o denoised.h5ad --layer counts --scale log1p --batch-key donor
+  latentcell denoise cells.h5ad -o denoised.h5ad --genes CD3D,CD8A,MS4A1
 """
 
 
@@ -101,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentcell",
-        description="Latent spaces of single cells: demonstrate, train, embed.",
+        description="Latent spaces of single cells: demonstrate, train, embed, denoise.",
         epilog="latentcell COMMAND --help says more and gives examples.",
     )
     parser.add_argument("--version", action="version", version=f"latentcell {__version__}")
@@ -158,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-key", metavar="COLUMN", help="column of obs with batches, given to the decoder"
     )
     train.add_argument(
-        "--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model"
+        "--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model; cvae needs it"
     )
     train.add_argument(
         "--likelihood",
@@ -179,6 +195,30 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the codes in obsm"
     )
     embed.add_argument("--key-added", metavar="KEY", help="key of obsm (default: by the model, e.g. X_vsc)")
+
+    denoise = add("denoise", _denoise, "write denoised counts of cells", _DENOISE, _DENOISE_EXAMPLES)
+    denoise.add_argument("file", type=Path, metavar="FILE.h5ad")
+    denoise.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the denoised values"
+    )
+    denoise.add_argument("--layer", metavar="KEY", help="layer of the counts (default: X)")
+    denoise.add_argument(
+        "--batch-key", metavar="COLUMN", help="column of obs with batches, given to the decoder"
+    )
+    denoise.add_argument("--likelihood", choices=COUNT_LIKELIHOODS, help="default: nb")
+    denoise.add_argument(
+        "--scale",
+        choices=SCALES,
+        help="counts at the cell's depth, per 10,000 counts, or log(1 + cp10k) (default: counts)",
+    )
+    denoise.add_argument(
+        "--genes",
+        type=_names,
+        metavar="GENE,...",
+        help="write these genes only (default: all, which takes cells x genes x 4 bytes of memory)",
+    )
+    denoise.add_argument("--epochs", type=_positive, metavar="N")
+    denoise.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     return parser
 
 
@@ -189,12 +229,21 @@ def _positive(text: str) -> int:
     return value
 
 
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names separated by commas")
+    return names
+
+
 # --- commands ---
 
 
 def _train(args: argparse.Namespace) -> None:
     if args.out.exists() and not args.overwrite:
         raise DataError(f"{args.out} exists: choose another MODEL_DIR, or replace it with --overwrite")
+    if args.model == "cvae" and args.labels_key is None:
+        raise DataError("cvae needs labels: name their column of obs with --labels-key")
     say = _Steps(args.quiet)
     adata = _read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
@@ -229,6 +278,28 @@ def _embed(args: argparse.Namespace) -> None:
     )
 
 
+def _denoise(args: argparse.Namespace) -> None:
+    say = _Steps(args.quiet)
+    adata = _read(args.file)
+    say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
+    import latentcell as lc
+
+    say("training DCA")
+    lc.tl.denoise(
+        adata,
+        layer=args.layer,
+        batch_key=args.batch_key,
+        **_given(gene_likelihood=args.likelihood, scale=args.scale, genes=args.genes, max_epochs=args.epochs),
+        seed=args.seed,
+        progress=not args.quiet,
+    )
+    _write(adata, args.out)
+    say("done")
+    slot = "layers" if args.genes is None else "obsm"
+    n_genes = getattr(adata, slot)["denoised"].shape[1]
+    print(f"cells   {args.out}   {slot}['denoised']: {adata.n_obs} cells x {n_genes} genes")
+
+
 def _demo(args: argparse.Namespace) -> None:
     say = _Steps(args.quiet)
     figures = args.out / "figures"
@@ -237,7 +308,7 @@ def _demo(args: argparse.Namespace) -> None:
     import latentcell as lc
 
     models = {}
-    for name in MODELS:
+    for name in DEMO_MODELS:
         say(f"training {MODELS[name]}")
         call = getattr(lc.tl, name)
         models[name] = call(
@@ -251,7 +322,7 @@ def _demo(args: argparse.Namespace) -> None:
     table = None
     if groupby is not None:
         say("scoring: k-means on t-SNE and Leiden, against the labels")
-        keys = {name.upper(): _keys.latent(name) for name in ("pca", *MODELS)}
+        keys = {name.upper(): _keys.latent(name) for name in ("pca", *DEMO_MODELS)}
         table = lc.tl.compare(adata, keys, groupby, seeds=(args.seed,))
         with _replacing(args.out / "scores.csv") as path:
             table.to_csv(path, index=False)
@@ -341,7 +412,7 @@ def _embed_and_cluster(adata: "AnnData", seed: int, say: "_Steps") -> None:
 
     n_comps = min(adata.obsm[_keys.latent("vsc")].shape[1], adata.n_obs - 1, adata.n_vars - 1)
     sc.pp.pca(adata, n_comps=n_comps, mask_var=None, random_state=seed)
-    for name in ("pca", *MODELS):
+    for name in ("pca", *DEMO_MODELS):
         say(f"neighbours, Leiden, UMAP and t-SNE of {name.upper()}")
         key, graph = _keys.latent(name), f"neighbors_{name}"
         sc.pp.neighbors(adata, use_rep=key, key_added=graph, random_state=seed)
@@ -370,7 +441,7 @@ def _draw(
 
     plt.switch_backend("Agg")  # files, never windows
     color = groupby or "leiden_vsc"
-    names = ("pca", *MODELS)
+    names = ("pca", *DEMO_MODELS)
 
     def draw_codes() -> Any:
         codes = AnnData(adata.obsm[_keys.hard(_keys.latent("vsc"))].copy(), obs=adata.obs[[color]].copy())

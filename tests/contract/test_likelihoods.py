@@ -29,7 +29,13 @@ def test_trains_reconstructs_and_survives_saving(make, Model, cells, likelihood,
             make.build(Model, cells, keys=keys, gene_likelihood=likelihood)
         return
     model = make.train(
-        Model, cells, keys=keys, gene_likelihood=likelihood, dispersion=dispersion, max_epochs=15
+        Model,
+        cells,
+        keys=keys,
+        gene_likelihood=likelihood,
+        dispersion=dispersion,
+        max_epochs=5,
+        train_arguments={"lr": 0.01},
     )
     losses = model.history["train_loss"].to_numpy()[:, 0]
     assert np.isfinite(losses).all()
@@ -59,8 +65,8 @@ def test_dispersion_by_batch_finds_the_noisier_batch(make, Model):
         gene_likelihood="nb",
         dispersion="gene-batch",
         n_latent=1,
-        max_epochs=60,
-        train_arguments={"lr": 0.02},
+        max_epochs=25,
+        train_arguments={"lr": 0.05},
     )
     of_noisy, of_calm = model.module.likelihood.log_theta.detach().mean(1).tolist()
     assert of_noisy < of_calm - 1.0

@@ -15,7 +15,7 @@ def per_cell(model, method, *args, **kwargs):
     if method in ("get_elbo", "get_reconstruction_error", "get_marginal_ll"):
         kwargs["return_mean"] = False
     if method in ("get_elbo", "get_marginal_ll"):
-        kwargs["n_samples" if method == "get_elbo" else "n_mc_samples"] = 50
+        kwargs["n_samples" if method == "get_elbo" else "n_mc_samples"] = 16
     if method == "get_normalized_expression":
         kwargs["return_numpy"] = True
     if method == "get_denoised" and "batch_size" in kwargs:

@@ -107,7 +107,7 @@ def test_held_out_elbo_is_the_models_on_the_held_out_cells(make, Model, cells):
 
 
 def test_training_lowers_the_loss(make, Model, cells):
-    model = make.train(Model, cells, max_epochs=40, train_arguments={"lr": 0.01})
+    model = make.train(Model, cells, max_epochs=20, train_arguments={"lr": 0.02})
     error = model.history["reconstruction_loss_train"]["reconstruction_loss_train"]
     assert error.iloc[-3:].mean() < 0.98 * error.iloc[0]
 

@@ -1,5 +1,7 @@
 """One call: what is written, what is not, and that it goes through scanpy and a file."""
 
+from functools import partial
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -10,13 +12,22 @@ from scipy import sparse
 import latentcell as lc
 from latentcell._errors import DataError
 
-TOOLS = {"ae": lc.tl.ae, "vae": lc.tl.vae, "vsc": lc.tl.vsc}
+TOOLS = {
+    "ae": lc.tl.ae,
+    "vae": lc.tl.vae,
+    "vsc": lc.tl.vsc,
+    "cvae": partial(lc.tl.cvae, labels_key="label"),
+}
+MODELS = {"ae": lc.model.AE, "vae": lc.model.VAE, "vsc": lc.model.VSC, "cvae": lc.model.CVAE}
 QUICK = {"max_epochs": 2, "progress": False, "n_latent": 3, "hidden": (8,)}
 
 
 @pytest.fixture
 def cells():
-    """60 cells x 24 genes: X as log1p, counts and 0-1 values as layers, 10 variable genes, two batches."""
+    """60 cells x 24 genes: X as log1p, counts and 0-1 values as layers, 10 variable genes.
+
+    Two batches, three labels.
+    """
     rng = np.random.default_rng(0)
     counts = rng.poisson(rng.gamma(1.0, 3.0, size=(3, 24))[np.arange(60) % 3]).astype(np.float32)
     counts[:, 0] += 1
@@ -28,6 +39,7 @@ def cells():
     adata.var["highly_variable"] = np.arange(24) % 12 < 5
     adata.var["mine"] = np.arange(24) >= 20
     adata.obs["batch"] = pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2])
+    adata.obs["label"] = pd.Categorical(np.array(["T", "B", "NK"])[np.arange(60) % 3])
     adata.uns["kept"] = "as it was"
     return adata
 
@@ -42,7 +54,12 @@ def slots(adata):
     return {(part, key) for part in parts for key in getattr(adata, part) if key is not None}
 
 
-EXTRA = {"ae": set(), "vae": set(), "vsc": {("obsm", "hard"), ("obsm", "inclusion"), ("varm", "loadings")}}
+EXTRA = {
+    "ae": set(),
+    "vae": set(),
+    "vsc": {("obsm", "hard"), ("obsm", "inclusion"), ("varm", "loadings")},
+    "cvae": set(),
+}
 
 
 def expected_slots(name, base):
@@ -71,7 +88,7 @@ def test_just_the_declared_slots_are_written(cells, name, key_added, base):
 
 def test_what_is_written_is_what_the_returned_model_says(cells, name):
     model = TOOLS[name](cells, layer="counts", **QUICK)
-    assert type(model) is {"ae": lc.model.AE, "vae": lc.model.VAE, "vsc": lc.model.VSC}[name]
+    assert type(model) is MODELS[name]
     codes = cells.obsm[f"X_{name}"]
     assert codes.shape == (60, 3)
     assert codes.dtype == np.float32
@@ -213,6 +230,58 @@ def test_nothing_is_printed_without_progress(cells, name, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     assert f"Training {name.upper()}" in err
+
+
+# --- labels ---
+
+
+def test_labels_are_told_to_encoder_and_decoder(cells):
+    model = lc.tl.cvae(cells, "label", **(QUICK | {"max_epochs": 20}))
+    assert model.spec.labels == ["B", "NK", "T"]
+    assert cells.uns["cvae"]["labels_key"] == "label"
+    assert "unlabeled_category" not in cells.uns["cvae"]
+    other = cells.copy()
+    other.obs["label"] = other.obs["label"].cat.rename_categories({"T": "B", "B": "T"})
+    changed = (other.obs["label"] != cells.obs["label"]).to_numpy()
+    codes = model.get_latent_representation(other)
+    assert (np.abs(codes - cells.obsm["X_cvae"]).max(1) > 1e-3)[changed].all()
+    np.testing.assert_allclose(codes[~changed], cells.obsm["X_cvae"][~changed], rtol=1e-5, atol=1e-6)
+    change = np.abs(model.get_reconstruction(other) - model.get_reconstruction(cells)).max(1)
+    assert (change[changed] > 1e-3).all()
+
+
+def test_missing_column_of_labels_lists_the_columns(cells):
+    before = slots(cells)
+    with pytest.raises(
+        DataError, match=r"obs has no 'kind' \(labels_key\); its columns are \['batch', 'label'\]"
+    ):
+        lc.tl.cvae(cells, "kind", **QUICK)
+    with pytest.raises(DataError, match="CVAE needs labels"):
+        lc.tl.cvae(cells, None, **QUICK)
+    assert slots(cells) == before
+
+
+def test_cells_without_a_label_are_named(cells):
+    cells.obs["label"] = cells.obs["label"].astype(object)
+    cells.obs.loc[["cell4", "cell7"], "label"] = np.nan
+    before = slots(cells)
+    with pytest.raises(DataError, match=r"'label'.*'cell4', 'cell7'"):
+        lc.tl.cvae(cells, "label", **QUICK)
+    assert slots(cells) == before
+
+
+def test_cells_of_unknown_label_are_embedded_too(cells):
+    cells.obs["label"] = cells.obs["label"].cat.add_categories("unknown")
+    cells.obs.loc[["cell4", "cell7", "cell8"], "label"] = "unknown"
+    before = cells.obs.copy()
+    model = lc.tl.cvae(cells, "label", unlabeled_category="unknown", key_added="X_mine", **QUICK)
+    assert model.spec.unlabeled_category == "unknown"
+    record = cells.uns["mine"]
+    assert (record["labels_key"], record["unlabeled_category"]) == ("label", "unknown")
+    codes = cells.obsm["X_mine"]
+    assert np.isfinite(codes).all()
+    np.testing.assert_array_equal(codes, model.get_latent_representation())
+    pd.testing.assert_frame_equal(cells.obs, before)
 
 
 # --- what comes after ---

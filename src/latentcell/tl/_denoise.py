@@ -59,7 +59,8 @@ def denoise(
     sparse_below
         Write a sparse matrix in which values below this one are 0.
     out
-        Write denoised values to this file (.h5ad or .zarr) in chunks instead of to `adata`.
+        Write denoised values to this file (.h5ad or .zarr) in chunks instead of to `adata`: an AnnData with
+        the values in ``X`` and the ``obs`` of `adata`.
     max_epochs, seed, progress
         See :func:`latentcell.tl.ae`.
     key_added
@@ -98,24 +99,20 @@ def denoise(
     >>> adata.layers["denoised"].shape
     (90, 1000)
     """
-    for name in also:
-        if name not in get_args(Also):
-            raise DataError(f"also may name {get_args(Also)}, got {name!r}")
-        if name == "dropout" and gene_likelihood != "zinb":
-            raise DataError("also='dropout' needs gene_likelihood='zinb'")
-    if also and (out is not None or genes is not None):
-        raise DataError("also= is written beside all genes in adata; with genes= or out= use the model")
-    missing = [gene for gene in genes or () if gene not in adata.var_names]
-    if missing:
-        raise DataError(f"genes that are not in adata.var_names: {missing[:5]}")
+    _check_scale(scale)
+    _check_genes(adata, genes)
+    _check_also(also, gene_likelihood, alone=out is None and genes is None)
+    if key_added == layer:
+        raise DataError(f"key_added={key_added!r} would replace the counts; choose another key")
     if out is not None:
         check_out(out)
     keys = {"batch_key": batch_key}
     model_args = model_args | {"gene_likelihood": gene_likelihood}
     model = fit(DCA, adata, layer, None, keys, max_epochs, seed, progress, model_args)
-    values = model.get_denoised(genes=genes, scale=scale, sparse_below=sparse_below, out=out)
     if out is not None:
+        model.get_denoised(adata, genes=genes, scale=scale, sparse_below=sparse_below, out=out)
         return model
+    values = model.get_denoised(genes=genes, scale=scale, sparse_below=sparse_below)
     if genes is None:
         adata.layers[key_added] = values
     else:
@@ -129,3 +126,43 @@ def denoise(
             adata.layers[f"{key_added}_{name}"] = found
     adata.uns[_keys.params(key_added)] = record(model, layer, keys) | {"scale": scale}
     return model
+
+
+def _check_scale(scale: str) -> None:
+    if scale not in get_args(Scale):
+        raise DataError(f"scale must be one of {get_args(Scale)}, got {scale!r}")
+
+
+def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:
+    if genes is None:
+        return
+    _check_list("genes", genes)
+    if not isinstance(adata, AnnData):
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+    names = pd.Index(genes)
+    missing = names[~names.isin(adata.var_names)].tolist()
+    if missing:
+        raise DataError(f"genes that are not in adata.var_names: {missing[:5]}")
+    if not len(names):
+        raise DataError("genes is empty; name some, or pass None for all")
+    if not names.is_unique:
+        raise DataError(f"genes names some twice: {names[names.duplicated()].unique().tolist()[:5]}")
+
+
+def _check_also(also: Sequence[str], gene_likelihood: str, *, alone: bool) -> None:
+    """Refuse what cannot be written; `alone`: all genes go to adata, so that there is room beside them."""
+    _check_list("also", also)
+    for name in also:
+        if name not in get_args(Also):
+            raise DataError(f"also may name {get_args(Also)}, got {name!r}")
+        if name == "dropout" and gene_likelihood != "zinb":
+            raise DataError("also='dropout' needs gene_likelihood='zinb'")
+        if name == "dispersion" and gene_likelihood == "poisson":
+            raise DataError("also='dispersion' needs gene_likelihood='nb' or 'zinb'")
+    if also and not alone:
+        raise DataError("also= is written beside all genes in adata; with genes= or out= use the model")
+
+
+def _check_list(argument: str, names: Sequence[str]) -> None:
+    if isinstance(names, str):
+        raise DataError(f"{argument} must be a list of names, for one: {argument}={[names]!r}")
