@@ -15,6 +15,8 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# A backend of the caller's would pass to the notebooks' kernels, which then return no figures.
+os.environ.pop("MPLBACKEND", None)
 
 info = metadata("latentcell")
 project = info["Name"]
