@@ -107,6 +107,7 @@ def test_training_moves_the_weights_of_the_new_batch_and_nothing_else(Model, old
         expected = {"decoder.covariate_weight.mean": np.s_[:, 2]}
     else:
         expected = {"decoder.body.layers.0.weight": np.s_[N_LATENT + 2, :]}
+        expected["decoder.heads.mean.weight"] = np.s_[:, HIDDEN + 2]
     if encode_covariates:
         expected["encoder.layers.0.weight"] = np.s_[N_GENES + 2, :]
     found = moved(start, state(query))

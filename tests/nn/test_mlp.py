@@ -80,11 +80,29 @@ def test_decoders_give_every_output_of_every_draw_and_start_at_the_bias(kind):
     head = decoder.heads["mean"].bias if kind == "mlp" else decoder.bias["mean"]
     torch.testing.assert_close(head.detach(), bias)
     if kind == "mlp":
-        torch.testing.assert_close(out["mean"], F.linear(body, decoder.heads["mean"].weight, bias))
+        weight, beside = decoder.heads["mean"].weight.split([4, 2], dim=1)
+        assert not beside.any()
+        torch.testing.assert_close(out["mean"], F.linear(body, weight, bias))
     else:
         torch.testing.assert_close(decoder(torch.zeros(5, 3), covariates)["mean"], bias.expand(5, 9))
     draws = decoder(z.expand(2, 5, 3), covariates.expand(2, 5, 2))["mean"]
     torch.testing.assert_close(draws, out["mean"].expand(2, 5, 9))
+
+
+@pytest.mark.parametrize("sizes", [(), (4,)])
+def test_a_covariate_shifts_an_output_directly_and_once(sizes):
+    decoder = MLPDecoder(3, 2, 9, ("mean",), sizes=sizes, norm=None)
+    z, shift = torch.randn(5, 3), torch.randn(9)
+    with torch.no_grad():
+        decoder.heads["mean"].weight[:, -1] += shift
+        if sizes:
+            decoder.body.layers[0].weight[-1] = 0.0  # the last covariate no longer reaches the hidden layer
+    off, on = torch.zeros(5, 2), torch.tensor([0.0, 1.0]).expand(5, 2)
+    weight = decoder.heads["mean"].weight[:, -1]
+    difference = decoder(z, on)["mean"] - decoder(z, off)["mean"]
+    torch.testing.assert_close(difference, weight.expand(5, 9))
+    n_columns = 3 + 2 if not sizes else 4 + 2
+    assert decoder.heads["mean"].weight.shape == (9, n_columns)
 
 
 weights = st.lists(st.floats(-30, 30), min_size=8, max_size=8).map(

@@ -102,12 +102,15 @@ class MLP(nn.Module):
 class MLPDecoder(nn.Module):
     """Code to raw gene values through hidden layers; one linear head per output the likelihood asks for.
 
+    Covariates enter beside the code, and once more beside the last hidden layer: what a batch does to a gene
+    in every cell is then one weight, which the network learns soon, and need not go through its layers.
+
     Parameters
     ----------
     n_latent
         Dimensions of the code.
     n_covariates
-        Columns of covariates appended to the code.
+        Columns of covariates.
     n_genes
         Genes at the output.
     outputs
@@ -130,7 +133,13 @@ class MLPDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.body = MLP(n_latent + n_covariates, sizes, activation=activation, norm=norm, dropout=dropout)
-        self.heads = nn.ModuleDict({name: nn.Linear(self.body.n_out, n_genes) for name in outputs})
+        n_beside = n_covariates if sizes else 0  # without hidden layers they are beside the code already
+        n_in = self.body.n_out + n_beside
+        self.heads = nn.ModuleDict({name: nn.Linear(n_in, n_genes) for name in outputs})
+        self.has_covariates_beside = n_beside > 0
+        with torch.no_grad():
+            for head in self.heads.values():
+                head.get_parameter("weight")[:, self.body.n_out :] = 0.0
 
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
@@ -140,6 +149,8 @@ class MLPDecoder(nn.Module):
     def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
         h = self.body(z, covariates)
+        if self.has_covariates_beside:
+            h = torch.cat([h, covariates], dim=-1)
         return h, {name: (head.weight, head.bias) for name, head in self.heads.items()}  # type: ignore[misc]
 
     def set_bias(self, name: str, bias: Tensor) -> None:
