@@ -147,7 +147,7 @@ def test_genes_asked_for_come_in_their_order(trained, new_cells):
     whole = trained.get_reconstruction(new_cells)
     some = trained.get_reconstruction(new_cells, gene_list=["gene7", "gene0"], indices=[9, 3])
     np.testing.assert_allclose(some, whole[[9, 3]][:, [7, 0]], rtol=1e-5)
-    with pytest.raises(DataError, match=r"does not have: \['gene99'\]"):
+    with pytest.raises(DataError, match=r"does not have these genes: \['gene99'\]"):
         trained.get_reconstruction(new_cells, gene_list=["gene1", "gene99"])
 
 

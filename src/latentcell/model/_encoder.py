@@ -353,10 +353,12 @@ class AbstractEncoder(AbstractModel):
             done += len(values)
 
     def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
+        if isinstance(genes, str):
+            raise DataError(f"genes must be a list of names; for one gene pass {[genes]}")
         positions = pd.Index(self.spec.genes).get_indexer(pd.Index(genes))
         if (positions < 0).any():
             missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
-            raise DataError(f"gene_list names genes the model does not have: {missing[:5]}")
+            raise DataError(f"the model does not have these genes: {missing[:5]}")
         return positions
 
     def _start_at_data(self, cells: Cells) -> None:
