@@ -175,14 +175,20 @@ def mixture(seed: int, args: argparse.Namespace) -> Rows:
 # --- denoising: true counts known, and no structure to find
 
 
-def denoisers(cells: ad.AnnData, seed: int, scale: str) -> Iterable[tuple[str, np.ndarray]]:
+def denoisers(
+    cells: ad.AnnData, seed: int, scale: str, wanted: list[str] | None
+) -> Iterable[tuple[str, np.ndarray]]:
     """Denoised cells x genes by method: expected counts (scale "counts") or counts per 10,000 ("cp10k")."""
     library = np.asarray(cells.X.sum(1)).ravel()[:, None] if scale == "counts" else 1e4
     yield "raw", cells.X.toarray() * (1.0 if scale == "counts" else 1e4 / cells.X.sum(1).A1[:, None])
     for kind, likelihood in product(("DCA", "VAE", "VSC"), ("nb", "zinb")):
+        if wanted and f"{kind}({likelihood})" not in wanted:
+            continue
         model = train_ours(getattr(lc.model, kind), cells, seed, gene_likelihood=likelihood)
         yield f"{kind}({likelihood})", model.get_denoised(scale=scale)
     for likelihood in ("zinb", "nb"):  # zinb is SCVI's default
+        if wanted and f"SCVI({likelihood})" not in wanted:
+            continue
         model = train_scvi(cells, seed, gene_likelihood=likelihood)
         options = {"n_samples": 25, "return_numpy": True}
         yield f"SCVI({likelihood})", model.get_normalized_expression(library_size=1, **options) * library
@@ -205,7 +211,7 @@ def splatter(seed: int, args: argparse.Namespace) -> Rows:
     true, dropped = np.log1p(dense["true_counts"]), dense["dropout"].astype(bool)
     cells = ad.AnnData(sparse.csr_matrix(adata.X), obs=adata.obs, var=adata.var[[]])
     groups = cells.obs["cell_type"]
-    for method, found in denoisers(cells, seed, "counts"):
+    for method, found in denoisers(cells, seed, "counts", args.methods):
         logged = np.log1p(found)
         genes = [correlation(logged[:, j], true[:, j]) for j in range(true.shape[1])]
         shares = np.log1p(1e4 * found / found.sum(1, keepdims=True))
@@ -238,7 +244,7 @@ def null(seed: int, args: argparse.Namespace) -> Rows:
     """Share of gene pairs that correlate over cells, in counts per 10,000, where no two genes do."""
     cells = independent_genes(seed)
     pairs = np.triu_indices(cells.n_vars, 1)
-    for method, found in denoisers(cells, seed, "cp10k"):
+    for method, found in denoisers(cells, seed, "cp10k", args.methods):
         ranks = rankdata(found, axis=0) - (cells.n_obs + 1) / 2
         spread = np.sqrt((ranks**2).sum(0))
         rho = np.abs((ranks.T @ ranks)[pairs] / np.maximum(np.outer(spread, spread)[pairs], 1e-12))
@@ -377,6 +383,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="CSV file of every value")
     parser.add_argument("--data", nargs="+", default=["pbmc3k", "pbmc3k-all", "kang", "cellmix"])
     parser.add_argument("--epochs", type=int, default=200, help="of elbo")
+    parser.add_argument("--methods", nargs="+", help='of splatter and null, e.g. "DCA(nb)" "SCVI(zinb)"')
     parser.add_argument("--suffix", default="h5ad", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -119,3 +119,13 @@ def test_a_larger_beta_keeps_less_of_the_cell(make):
         assert model.history["beta"]["beta"].iloc[-1] == beta
     assert kl[0] > kl[1] > kl[2]
     assert error[0] < error[2]
+
+
+@pytest.mark.parametrize(("likelihood", "lr", "decay"), [("nb", 3e-3, 0.5), ("normal", 1e-3, 0.0)])
+def test_counts_have_a_rate_and_a_decay_of_their_own(likelihood, lr, decay):
+    adata = lc.datasets.simulate_groups(seed=0)
+    adata.X = np.abs(adata.X).round()
+    lc.model.VAE.setup_anndata(adata)
+    defaults = lc.model.VAE(adata, gene_likelihood=likelihood).train_defaults
+    assert (defaults["lr"], defaults["weight_decay"]) == (lr, decay)
+    assert lc.model.VAE.TRAIN_DEFAULTS["lr"] == 1e-3

@@ -42,7 +42,8 @@ class AbstractModel(BaseModelClass):
     params
         Arguments the model was built with.
     train_defaults
-        Arguments of :meth:`train` that this model (or its preset) uses unless told otherwise.
+        Arguments of :meth:`train` that this model (or its preset) uses unless told otherwise:
+        ``TRAIN_DEFAULTS``, and with a count likelihood those of ``COUNT_TRAIN_DEFAULTS`` as well.
     """
 
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
@@ -53,6 +54,7 @@ class AbstractModel(BaseModelClass):
         "weight_decay": 0.0,
         "gradient_clip": None,
     }
+    COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {}
     PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
     module: Autoencoder
     history_: dict[str, pd.DataFrame] | None
@@ -183,7 +185,7 @@ class AbstractModel(BaseModelClass):
         ----------
         max_epochs
             Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500
-            optimiser steps, at least 20.
+            optimiser steps; more for larger data, up to 100 or as many as make 10,000 steps; at least 20.
         accelerator, devices
             Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
         train_size
@@ -526,14 +528,18 @@ def default_batch_size(n_cells: int) -> int:
 
 
 def default_epochs(n_cells: int, batch_size: int) -> int:
-    """As many passes as make 2,500 optimiser steps, at least 20: results depend on steps, not on passes.
+    """Passes that train enough and not too long: results depend on steps more than on passes.
+
+    Small data get as many passes as make 2,500 optimiser steps. Larger data, which have more to learn and are
+    slower to be overfitted, get 100, or as many as make 10,000 steps if those are fewer; at least 20.
 
     Examples
     --------
-    >>> default_epochs(2638, 128), default_epochs(100_000, 128)
-    (120, 20)
+    >>> [default_epochs(n, 128) for n in (300, 2638, 5000, 20_000, 100_000)]
+    [834, 120, 100, 64, 20]
     """
-    return max(20, math.ceil(2500 / math.ceil(n_cells / batch_size)))
+    steps = math.ceil(n_cells / batch_size)
+    return max(20, math.ceil(2500 / steps), min(100, math.ceil(10_000 / steps)))
 
 
 def _split(

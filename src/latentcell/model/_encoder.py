@@ -115,6 +115,8 @@ class AbstractEncoder(AbstractModel):
         told = covariates.n_columns if network.encode_covariates else covariates.n_labels
         with local_random_state(self.params["seed"]):
             likelihood = self._likelihood(name, network, "log" if log_linear else "softmax")
+            if isinstance(likelihood, CountLikelihood):
+                self.train_defaults |= self.COUNT_TRAIN_DEFAULTS
             encoder_input = EncoderInput(
                 n_genes,
                 log_normalize=isinstance(likelihood, CountLikelihood),

@@ -103,6 +103,7 @@ class VSC(AbstractVariational):
         },
     }
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = AbstractVariational.TRAIN_DEFAULTS | {"lr": 3e-3}
+    COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
