@@ -280,21 +280,21 @@ def kang(seed: int, args: argparse.Namespace) -> Rows:
         {"labels_key": "cell_type", "batch_key": "condition"},
         gene_likelihood="nb",
     )
-    made = [
-        model.generate(labels=dict.fromkeys(types, GENERATED), batch=batch, seed=seed)
-        for batch in sorted(cells.obs["condition"].unique())
-    ]
-    generated = ad.concat(made, index_unique="-")
+    generated = {}
+    for source in ("posterior", "prior"):
+        made = [
+            model.generate(labels=dict.fromkeys(types, GENERATED), batch=batch, source=source, seed=seed)
+            for batch in sorted(cells.obs["condition"].unique())
+        ]
+        generated[source] = ad.concat(made, index_unique="-")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
     real_x, real = log_normalized(held_out), held_out.obs["cell_type"].astype(str).to_numpy()
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    answers = {
-        "real": (real, cross_val_predict(classifier, real_x, real, cv=folds)),
-        "generated": (
-            generated.obs["cell_type"].astype(str).to_numpy(),
-            classifier.fit(real_x, real).predict(log_normalized(generated[:, cells.var_names])),
-        ),
-    }
+    answers = {"real": (real, cross_val_predict(classifier, real_x, real, cv=folds))}
+    classifier.fit(real_x, real)
+    for source, new in generated.items():
+        found = classifier.predict(log_normalized(new[:, cells.var_names]))
+        answers[f"generated, {source}"] = (new.obs["cell_type"].astype(str).to_numpy(), found)
     for name, (given, found) in answers.items():
         values = {label: (found[given == label] == label).mean() for label in types}
         yield from rows_of("kang", name, seed, values | {"all types": np.mean(list(values.values()))})
