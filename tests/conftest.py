@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import matplotlib
@@ -18,6 +19,13 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _agg() -> None:
     matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Tests send Ctrl-C to themselves; a shell that started them in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
