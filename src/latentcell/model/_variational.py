@@ -24,7 +24,7 @@ _DRAWS_AT_ONCE = 2**24
 class AbstractVariational(AbstractExpression):
     """A model whose code has a posterior and a prior: adds the evidence lower bound and draws."""
 
-    # at 1e-3 batches mix less after as many steps; decay makes up for what the faster rate overfits
+    # at 1e-3 batches mix less after as many steps; decay holds back a part of what the faster rate overfits
     COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {"lr": 3e-3, "weight_decay": 0.5}
 
     def get_latent_representation(
