@@ -10,6 +10,8 @@ import pytest
 from scipy import sparse
 
 from latentcell import cli
+from latentcell.cli import _arguments
+from latentcell.cli._files import replacing
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +209,7 @@ def test_interruption(monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_demo", interrupted)
+    monkeypatch.setattr(cli._demo, "demo", interrupted)
     assert run("demo") == 130
     assert capsys.readouterr().err == "latentcell: interrupted\n"
 
@@ -216,7 +218,7 @@ def test_bugs_are_not_dressed_up_as_user_errors(monkeypatch):
     def broken(args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_demo", broken)
+    monkeypatch.setattr(cli._demo, "demo", broken)
     with pytest.raises(ZeroDivisionError):
         run("demo")
 
@@ -226,11 +228,11 @@ def test_bugs_are_not_dressed_up_as_user_errors(monkeypatch):
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "deep" / "table.csv"
-    with cli._replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text("old")
 
     def fail_halfway() -> None:
-        with cli._replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("ne")
             raise OSError("disk full")
 
@@ -385,8 +387,8 @@ def test_choices_are_those_of_the_library():
     from latentcell.model.dca import CountLikelihoodName
     from latentcell.tl._denoise import Scale
 
-    assert set(cli.COUNT_LIKELIHOODS) == set(get_args(CountLikelihoodName))
-    assert set(cli.SCALES) == set(get_args(Scale))
+    assert set(_arguments.COUNT_LIKELIHOODS) == set(get_args(CountLikelihoodName))
+    assert set(_arguments.SCALES) == set(get_args(Scale))
 
 
 # --- demo ---

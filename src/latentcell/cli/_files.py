@@ -1,0 +1,72 @@
+"""What all commands share: files that are whole or as they were, messages, arguments that were given."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latentcell._errors import DataError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+class Steps:
+    """Says on standard error what is being done and how many seconds have passed."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Say `text`, unless quiet."""
+        if not self.quiet:
+            print(f"[{time.monotonic() - self.start:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that were given: what is None is left to the library's default."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def read(path: Path) -> "AnnData":
+    """The cells of an .h5ad file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    import anndata as ad
+
+    try:
+        return ad.read_h5ad(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be read as .h5ad ({error})") from error
+
+
+def check_folder(path: Path) -> None:
+    """Raise a DataError if a model's folder is none."""
+    if not path.is_dir():
+        raise DataError(f"{path} is not a folder: name one that `latentcell train -o` has written")
+
+
+def write(adata: "AnnData", path: Path) -> None:
+    """Write cells as a compressed .h5ad file, whole or not at all."""
+    with replacing(path) as temporary:
+        adata.write_h5ad(temporary, compression="gzip")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved onto it if all went well: `path` is whole, or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
