@@ -2,12 +2,16 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 # Kept here, as the libraries that define them are not loaded for --help; the tests compare them.
 MODELS = {"ae": "AE", "vae": "VAE", "vsc": "VSC", "cvae": "CVAE", "dca": "DCA"}
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")
 SCALES = ("counts", "cp10k", "log1p")
+SOURCES = ("posterior", "prior", "mixture")
+OUTPUTS = ("sample", "counts", "mean")
 
 
 class Commands:
@@ -55,6 +59,31 @@ def add_batch_key(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
+    """Give a command leave to replace what is there."""
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
+
+
+class LabelCounts(argparse.Action):
+    """Collects ``NAME=NUMBER`` of an option that may be repeated; names may hold ``=``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Add one name and its number."""
+        name, equals, number = values.rpartition("=")
+        if not (name and equals and number.isascii() and number.isdigit() and int(number)):
+            parser.error(f"{option_string}: {values!r} is not NAME=NUMBER with a number of cells above 0")
+        found = getattr(namespace, self.dest) or {}
+        if name in found:
+            parser.error(f"{option_string}: {name!r} is given twice")
+        setattr(namespace, self.dest, found | {name: int(number)})
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     value = int(text)
@@ -69,3 +98,29 @@ def names(text: str) -> list[str]:
     if "" in found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of names separated by commas")
     return found
+
+
+def gene_names(text: str) -> list[str]:
+    """Names in the lines of a file if there is one of this name, else separated by commas."""
+    if not Path(text).is_file():
+        return names(text)
+    found = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
+    return [name for name in found if name]
+
+
+def library_size(text: str) -> float | Literal["sample"]:
+    """``sample`` or a number above 0."""
+    if text == "sample":
+        return "sample"
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of counts above 0")
+    return value
+
+
+def cells_path(text: str) -> Path:
+    """A path to write cells to."""
+    path = Path(text)
+    if path.suffix not in (".h5ad", ".zarr"):
+        raise argparse.ArgumentTypeError(f"{text} must end in .h5ad or .zarr")
+    return path

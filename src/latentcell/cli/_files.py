@@ -51,6 +51,14 @@ def check_folder(path: Path) -> None:
         raise DataError(f"{path} is not a folder: name one that `latentcell train -o` has written")
 
 
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise a DataError if something at `path` is to be kept; a folder is, unless it is a .zarr of cells."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists: choose another name, or replace it with --overwrite")
+    if path.is_dir() and not any((path / name).is_file() for name in (".zgroup", "zarr.json")):
+        raise DataError(f"{path} is a folder and no .zarr; it is left as it is: choose another name")
+
+
 def write(adata: "AnnData", path: Path) -> None:
     """Write cells as a compressed .h5ad file, whole or not at all."""
     with replacing(path) as temporary:
@@ -61,12 +69,31 @@ def write(adata: "AnnData", path: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it if all went well: `path` is whole, or as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        _move_onto(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _move_onto(new: Path, path: Path) -> None:
+    """Replace `path`; a folder is moved aside first, as no folder replaces one with something in it."""
+    if not path.is_dir():
+        os.replace(new, path)
+        return
+    old = new.with_name(f"{new.name}.old")
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -7,36 +7,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 from latentcell import cli
 from latentcell.cli import _arguments
 from latentcell.cli._files import replacing
-
-
-@pytest.fixture(scope="module")
-def counts() -> ad.AnnData:
-    """60 cells x 40 genes, Poisson counts of two types and two batches."""
-    rng = np.random.default_rng(0)
-    kind = np.repeat([0, 1], 30)
-    rate = rng.gamma(1.0, 2.0, size=(2, 40)) + 0.5
-    adata = ad.AnnData(sparse.csr_matrix(rng.poisson(rate[kind]).astype(np.float32)))
-    adata.obs_names = [f"cell{i}" for i in range(60)]
-    adata.var_names = [f"gene{i}" for i in range(40)]
-    adata.obs["cell_type"] = pd.Categorical(np.array(["T", "B"])[kind])
-    adata.obs["batch"] = pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2])
-    return adata
-
-
-@pytest.fixture(scope="module")
-def cells(counts, tmp_path_factory):
-    """The counts as a file, with a log-normalised X and the counts as a layer."""
-    adata = counts.copy()
-    adata.layers["counts"] = adata.X.copy()
-    adata.X.data = np.log1p(adata.X.data)
-    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    adata.write_h5ad(path)
-    return path
 
 
 def run(*arguments) -> int:
@@ -46,7 +20,7 @@ def run(*arguments) -> int:
 # --- usage ---
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "embed", "denoise"])
+@pytest.mark.parametrize("command", ["demo", "train", "embed", "generate", "evaluate", "denoise"])
 def test_help_gives_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "--help")
