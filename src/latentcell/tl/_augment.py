@@ -93,8 +93,8 @@ def augment(
         Embeddings that hold codes of this model, found by comparing them; new cells are encoded as real ones
         are. Others are left out, for the model cannot place new cells in them.
     ``uns``
-        Colours; ``uns["latentcell"]``, where the new cells come from. What else `adata` has in ``uns`` and
-        ``obsp`` is about the real cells only, and left out.
+        Colours; ``uns["latentcell"]``, where the new cells come from, and ``groupby``. What else `adata` has
+        in ``uns`` and ``obsp`` is about the real cells only, and left out.
 
     Raises
     ------
@@ -138,6 +138,9 @@ def augment(
     drawn = drawn[:, real.var_names]
     obs = joined_obs(real.obs, drawn.obs)
     matrices, x_is_kept = joined_matrices(real, drawn.X, model.spec.layer)
+    origin = dict(drawn.uns[_keys.UNS])
+    if model.spec.labels_key in drawn.obs:
+        origin["groupby"] = model.spec.labels_key
     kept = {key for key in adata.uns if str(key).endswith("_colors") or (key == "log1p" and x_is_kept)}
     return AnnData(
         X=matrices.pop(None),
@@ -146,7 +149,7 @@ def augment(
         layers=cast("Any", matrices),
         obsm={key: np.concatenate([adata.obsm[key], codes]) for key, codes in _codes(adata, model, drawn)},
         varm=dict(real.varm),
-        uns={key: deepcopy(adata.uns[key]) for key in kept} | {_keys.UNS: drawn.uns[_keys.UNS]},
+        uns={key: deepcopy(adata.uns[key]) for key in kept} | {_keys.UNS: origin},
     )
 
 
