@@ -75,7 +75,9 @@ def asked(monkeypatch):
         )
         groups = ["all"] if groupby is None else ["all", *sorted(set(real.obs[groupby].astype(str)))]
         rows = [(group, "coverage", 0.8, 0.9, 0.1, 1.0, "higher") for group in groups]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        table.attrs["fidelity"] = {"n_cells": dict.fromkeys(groups, 17)}
+        return table
 
     monkeypatch.setattr(lc.metrics, "fidelity", fidelity, raising=False)
     return calls
@@ -143,7 +145,8 @@ def test_the_page(files, asked, tmp_path, capsys):
         "new.h5ad: 80 cells, 39 genes",
         "39, which all files have",
         "column cell_type of obs",
-        '<th scope="row">&lt;B&gt;</th><td>60</td><td>40</td>',
+        "17 of each kind",
+        '<th scope="row">&lt;B&gt;</th><td>60</td><td>40</td><td>17</td>',
         "<dt>model</dt><dd>VSC</dd>",
         "<dt>latentcell</dt><dd>" + lc.__version__,
     ):

@@ -58,6 +58,8 @@ def table():
         ("all", "mmd2", 0.00012, 0.0, 0.25, 0.0, "lower"),
         ("all", f"new_{HOSTILE}", nan, 0.5, nan, nan, "higher"),
         (HOSTILE, "coverage", 0.9, 0.95, 0.2, 1.0, "higher"),
+        (HOSTILE, "recall", nan, nan, nan, 1.0, "higher"),
+        ("rare", "coverage", nan, nan, nan, 1.0, "higher"),
     ]
     return pd.DataFrame(rows, columns=["group", "metric", "value", "real", "chance", "best", "better"])
 
@@ -66,7 +68,7 @@ def table():
 def html(table):
     return Report(
         facts={"Real cells": f"{HOSTILE}.h5ad", "Seed": "0"},
-        groups={HOSTILE: (1200, 30)},
+        groups={HOSTILE: (1200, 30, 25), "rare": (3, 2, 0)},
         table=table,
         pictures=[Picture(f"PCA {HOSTILE}", f'of "{HOSTILE}', f"caption {HOSTILE} $facts", PNG)],
         provenance={HOSTILE: HOSTILE},
@@ -105,8 +107,8 @@ def test_every_score_stands_beside_real_and_chance(html):
     assert ["Maximum mean discrepancy, squared", "0.00012", "0.000", "0.250", "0.000", ""] in rows
     assert [f"new_{HOSTILE}", "–", "0.500", "–", "–", ""] in rows
     assert ["Coverage", "0.900", "0.950", "0.200", "1.000", ""] in rows
-    assert [HOSTILE, "1,200", "30"] in rows
-    assert len(rows) == 2 * 1 + 4 + 2
+    assert [HOSTILE, "1,200", "30", "25"] in rows
+    assert len(rows) == 3 + 4 + 3
 
 
 def test_better_is_to_the_right(html):
@@ -148,7 +150,15 @@ def test_metrics_of_the_table_are_explained(html):
     assert "A random forest tries to tell generated from real cells" in explained
     assert "<code>coverage</code>" in explained
     assert "lower is better" in explained
-    assert "<code>recall</code>" not in explained  # not in the table
+    assert "<code>precision</code>" not in explained  # not in the table
+
+
+def test_groups_without_scores_say_so(html):
+    assert (
+        "<summary>rare <small>3 real, 2 generated</small></summary><p>Too few cells for any score.</p>"
+        in html
+    )
+    assert "Recall" not in [row[0] for row in Page(html).rows]
 
 
 def test_without_groups_and_provenance(table):

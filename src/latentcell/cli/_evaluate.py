@@ -12,7 +12,7 @@ from latentcell._errors import DataError
 
 from ._arguments import Commands, add_overwrite, add_seed
 from ._files import Steps, check_free, read, replacing
-from ._report import ALL, Report, number
+from ._report import ALL, Report, known_scores, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +93,10 @@ def evaluate(args: argparse.Namespace) -> None:
         say("drawing")
         from ._figures import pictures
 
+        scored = table.attrs["fidelity"]["n_cells"]
         report = Report(
-            facts=_facts(sets, files, sizes, args),
-            groups=_group_sizes(real, new, args.groupby),
+            facts=_facts(sets, files, sizes, args) | {"Cells scored": f"{scored[ALL]:,} of each kind"},
+            groups=_group_sizes(real, new, args.groupby, scored),
             table=table,
             pictures=pictures(real, new, args.groupby, layer=args.layer, seed=args.seed),
             provenance=_provenance(new),
@@ -147,13 +148,17 @@ def _facts(
     return facts
 
 
-def _group_sizes(real: "AnnData", new: "AnnData", groupby: str | None) -> dict[str, tuple[int, int]]:
-    """Real and generated cells of each group; those of the real cells first."""
+def _group_sizes(
+    real: "AnnData", new: "AnnData", groupby: str | None, scored: Mapping[str, int]
+) -> dict[str, tuple[int, int, int]]:
+    """Real, generated and scored cells of each group; those of the real cells first."""
     if groupby is None:
         return {}
     sizes = [adata.obs[groupby].astype(str).value_counts() for adata in (real, new)]
     names = dict.fromkeys([*sorted(sizes[0].index), *sorted(sizes[1].index)])
-    return {name: (int(sizes[0].get(name, 0)), int(sizes[1].get(name, 0))) for name in names}
+    return {
+        name: (int(sizes[0].get(name, 0)), int(sizes[1].get(name, 0)), scored.get(name, 0)) for name in names
+    }
 
 
 def _provenance(new: "AnnData") -> dict[str, str]:
@@ -165,9 +170,13 @@ def _provenance(new: "AnnData") -> dict[str, str]:
 def _text(table: "pd.DataFrame") -> str:
     """The table as lines of text, all cells first and then group by group."""
     parts = []
-    for group, rows in table.groupby("group", sort=False):
+    for group in dict.fromkeys(table["group"]):
+        title = "all cells" if group == ALL else f"group {group}"
+        rows = known_scores(table, group)
+        if rows.empty:
+            parts.append(f"{title}: too few cells for any score\n")
+            continue
         block = rows.set_index("metric")[[*_SCORES, "better"]].rename_axis(index=None)
         block[_SCORES] = block[_SCORES].map(number)
-        title = "all cells" if group == ALL else f"group {group}"
         parts.append(f"{title}\n{block.to_string()}\n")
     return "\n".join(parts)

@@ -29,7 +29,7 @@ N_GENES = 60
 _COUNTS = "counts"
 _KIND = "cells"
 _REAL, _NEW = "real", "generated"
-_COLORS = {_REAL: "0.25", _NEW: "C0"}
+_COLORS = {_REAL: "#0072B2", _NEW: "#D55E00"}
 
 
 def pictures(
@@ -90,7 +90,7 @@ def _pca(both: "AnnData", groupby: str | None, unit: str, drawn: str) -> Picture
     center = np.asarray(real.X.mean(axis=0)).ravel() @ loadings
     both.obsm["X_pca"] = np.asarray(both.X @ loadings) - center
     with plt.rc_context({"text.parse_math": False}):  # names of groups are not formulas
-        png = _png(lc.pl.embedding(both, "X_pca", groupby or _KIND))
+        png = _png(lc.pl.augmentation(both, "X_pca", groupby))
     return Picture(
         "Principal components",
         f"Scatter plots of {drawn} on two principal components, real beside generated.",
@@ -107,7 +107,7 @@ def _heatmap(both: "AnnData", groupby: str | None, unit: str, drawn: str) -> Pic
     variance = np.asarray(real.multiply(real).mean(axis=0)).ravel() - mean**2
     genes = both.var_names[np.sort(np.argsort(-variance, kind="stable")[:N_GENES])]
     with plt.rc_context({"text.parse_math": False}):
-        png = _png(lc.pl.heatmap(both, groupby or _KIND, genes=list(genes), unit=unit))
+        png = _png(lc.pl.heatmap(both, groupby or _KIND, genes=list(genes), unit=unit, split=_KIND))
     return Picture(
         "Heat map",
         f"Heat maps of {len(genes)} genes in {drawn}, real beside generated.",
@@ -126,7 +126,7 @@ def _gene_means(both: "AnnData", unit: str) -> Picture:
     figure, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
     ends = [float(min(real.min(), new.min())), float(max(real.max(), new.max()))]
     ax.plot(ends, ends, color="black", linestyle="--", linewidth=1, label="equal")
-    ax.scatter(real, new, s=10, alpha=0.5, linewidths=0, color=_COLORS[_NEW])
+    ax.scatter(real, new, s=10, alpha=0.5, linewidths=0, color="0.3")
     ax.set(
         xlabel=f"mean of real cells ({unit})", ylabel="mean of generated cells", title=f"{len(real):,} genes"
     )

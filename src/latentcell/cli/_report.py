@@ -40,7 +40,8 @@ class Report:
     facts
         What was compared: name and value, in order.
     groups
-        Group by number of real and of generated cells, in order; empty without groups.
+        Group by number of real, of generated and of scored cells (in each set), in order; empty without
+        groups.
     table
         The result of ``lc.metrics.fidelity``.
     pictures
@@ -52,7 +53,7 @@ class Report:
     """
 
     facts: Mapping[str, str]
-    groups: Mapping[str, tuple[int, int]]
+    groups: Mapping[str, tuple[int, int, int]]
     table: "pd.DataFrame"
     pictures: Sequence[Picture]
     provenance: Mapping[str, str]
@@ -76,6 +77,12 @@ class Report:
         )
 
 
+def known_scores(table: "pd.DataFrame", group: str) -> "pd.DataFrame":
+    """The rows of a group that have any score."""
+    rows = table[table["group"] == group]
+    return rows[rows[["value", "real", "chance"]].notna().any(axis=1)]
+
+
 def number(value: float) -> str:
     """A score as readers see it: three digits after the point, or two digits that say something."""
     if not math.isfinite(value):
@@ -91,18 +98,19 @@ def _terms(entries: Mapping[str, str]) -> str:
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _group_sizes(groups: Mapping[str, tuple[int, int]]) -> str:
+def _group_sizes(groups: Mapping[str, tuple[int, int, int]]) -> str:
     if not groups:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{real:,}</td><td>{new:,}</td></tr>'
-        for name, (real, new) in groups.items()
+        f'<tr><th scope="row">{escape(name)}</th><td>{real:,}</td><td>{new:,}</td><td>{scored:,}</td></tr>'
+        for name, (real, new, scored) in groups.items()
     )
-    return _scrolling(
-        "Number of cells of each group",
-        '<thead><tr><th scope="col">group</th><th scope="col">real</th><th scope="col">generated</th></tr>'
-        f"</thead><tbody>{rows}</tbody>",
-    )
+    head = _heads("group", "real", "generated", "scored of each")
+    return _scrolling("Number of cells of each group", f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>")
+
+
+def _heads(*words: str) -> str:
+    return "".join(f'<th scope="col">{word}</th>' for word in words)
 
 
 def _scrolling(caption: str, inner: str) -> str:
@@ -114,7 +122,7 @@ def _scrolling(caption: str, inner: str) -> str:
     )
 
 
-def _folded(table: "pd.DataFrame", group: str, sizes: tuple[int, int] | None) -> str:
+def _folded(table: "pd.DataFrame", group: str, sizes: tuple[int, int, int] | None) -> str:
     """Scores of one group, shown when its name is opened."""
     n_cells = f" <small>{sizes[0]:,} real, {sizes[1]:,} generated</small>" if sizes else ""
     scores = _scores(table, group, f"group {group}")
@@ -123,11 +131,11 @@ def _folded(table: "pd.DataFrame", group: str, sizes: tuple[int, int] | None) ->
 
 def _scores(table: "pd.DataFrame", group: str, name: str) -> str:
     """Scores of one group: a row per metric."""
-    head = "".join(
-        f'<th scope="col">{word}</th>'
-        for word in ("metric", "generated", "real", "chance", "best", "better →")
-    )
-    rows = "".join(map(_row, table[table["group"] == group].to_dict("records")))
+    known = known_scores(table, group)
+    if known.empty:
+        return "<p>Too few cells for any score.</p>"
+    head = _heads("metric", "generated", "real", "chance", "best", "better →")
+    rows = "".join(map(_row, known.to_dict("records")))
     return _scrolling(f"Scores of {name}", f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>")
 
 
