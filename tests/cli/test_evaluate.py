@@ -9,6 +9,8 @@ import pytest
 
 import latentcell as lc
 from latentcell import cli
+from latentcell.cli._explanations import EXPLANATIONS
+from latentcell.cli._report import number
 
 COLUMNS = ["group", "metric", "value", "real", "chance", "best", "better"]
 
@@ -211,6 +213,28 @@ def test_large_sets_are_thinned_for_the_figures(files, asked, tmp_path, monkeypa
     assert run("evaluate", files / "real.h5ad", files / "new.h5ad", "--html", page, "--quiet") == 0
     assert "50 real and 50 generated cells" in page.read_text(encoding="utf-8")
     assert asked[0]["real"].n_obs == 120
+
+
+def test_the_table_is_that_of_the_library(files, tmp_path, capsys):
+    """With the scores themselves, which take their time, and every metric that they have."""
+    real, new, train = (ad.read_h5ad(files / f"{name}.h5ad") for name in ("real", "new", "train"))
+    genes = list(new.var_names[::-1])
+    options = ["--groupby", "cell_type", "--reference", files / "train.h5ad", "--seed", 2, "--quiet"]
+    csv, page = tmp_path / "table.csv", tmp_path / "report.html"
+    assert (
+        run("evaluate", files / "real.h5ad", files / "new.h5ad", *options, "--csv", csv, "--html", page) == 0
+    )
+    expected = lc.metrics.fidelity(real[:, genes], new[:, genes], "cell_type", train[:, genes], seed=2)
+    pd.testing.assert_frame_equal(pd.read_csv(csv), expected.reset_index(drop=True), check_exact=True)
+    printed = capsys.readouterr().out
+    html = page.read_text(encoding="utf-8")
+    assert set(expected["metric"]) == set(EXPLANATIONS)
+    for row in expected.to_dict("records"):
+        line = [row["metric"], *(number(row[name]) for name in ("value", "real", "chance", "best"))]
+        assert any(found.split()[:5] == line for found in printed.splitlines())
+        title = EXPLANATIONS[row["metric"]][0]
+        cells = "".join(f"<td>{text}</td>" for text in (f"<strong>{line[1]}</strong>", *line[2:]))
+        assert f'<th scope="row">{title}</th>{cells}' in html
 
 
 # --- refusals ---

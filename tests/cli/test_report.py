@@ -108,7 +108,7 @@ def test_every_score_stands_beside_real_and_chance(html):
     assert [f"new_{HOSTILE}", "–", "0.500", "–", "–", ""] in rows
     assert ["Coverage", "0.900", "0.950", "0.200", "1.000", ""] in rows
     assert [HOSTILE, "1,200", "30", "25"] in rows
-    assert len(rows) == 3 + 4 + 3
+    assert len(rows) == 3 + 4 + 2  # heads included
 
 
 def test_better_is_to_the_right(html):
@@ -126,8 +126,9 @@ def test_better_is_to_the_right(html):
     assert places[1]["chance"] == 8  # of mmd2, lower is better
     assert places[1]["real"] == 112
     assert places[2]["chance"] < places[2]["generated"] < places[2]["real"]  # coverage
-    # in proportion: (.9 - .2) / (.95 - .2)
-    assert places[2]["generated"] == pytest.approx(8 + 104 * 0.7 / 0.75, abs=0.1)
+    # in proportion, from chance to the best value: (.9 - .2) / (1 - .2)
+    assert places[2]["generated"] == pytest.approx(8 + 104 * 0.7 / 0.8, abs=0.1)
+    assert places[0]["real"] == pytest.approx(8 + 104 * 0.19 / 0.2, abs=0.1)
 
 
 def test_the_page_can_be_read_by_all(html):

@@ -1,6 +1,8 @@
 """``latentcell generate``: new cells from a saved model."""
 
 import argparse
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,29 +103,34 @@ def generate(args: argparse.Namespace) -> None:
     model = lc.model.load(args.model, adata)
     spec = model.spec
     labels = None if args.labels is None else {_known(spec.labels, k): n for k, n in args.labels.items()}
-    wanted: Any = labels
+    wanted = labels
     if labels is not None and args.n_cells is not None:
         wanted = _filled_up(model, labels, args.n_cells, args.seed)
+    options = given(
+        batch=None if args.batch is None else _known(spec.batch, args.batch),
+        source=args.source,
+        library_size=args.library_size,
+        temperature=args.temperature,
+        genes=args.genes,
+        output=args.output,
+        chunk_size=args.chunk_size,
+    )
+    _check_options(model, options)
+    n_cells = args.n_cells if wanted is None else None
     say(f"drawing cells of {type(model).__name__}")
     with replacing(args.out) as path:
-        model.generate(
-            args.n_cells if wanted is None else None,
-            labels=wanted,
-            **given(
-                batch=None if args.batch is None else _known(spec.batch, args.batch),
-                source=args.source,
-                library_size=args.library_size,
-                temperature=args.temperature,
-                genes=args.genes,
-                output=args.output,
-                chunk_size=args.chunk_size,
-            ),
-            seed=args.seed,
-            out=path,
-        )
+        model.generate(n_cells, labels=wanted, **options, seed=args.seed, out=path)
     say("done")
-    n_cells, n_genes = _shape(args.out)
-    print(f"cells   {args.out}   {n_cells} cells x {n_genes} genes")
+    n_genes = len(spec.genes if args.genes is None else args.genes)
+    print(f"cells   {args.out}   {_n_cells(model, n_cells, wanted)} cells x {n_genes} genes")
+
+
+def _check_options(model: Any, options: Iterable[str]) -> None:
+    """Refuse options that other models have, such as a source of codes where there are no codes."""
+    known = inspect.signature(model.generate).parameters
+    for name in options:
+        if name not in known:
+            raise DataError(f"{type(model).__name__} has no --{name.replace('_', '-')}; leave it out")
 
 
 def _known(names: list | None, text: str) -> Any:
@@ -148,13 +155,8 @@ def _filled_up(model: Any, labels: dict[Any, int], n_cells: int, seed: int) -> d
     return {name: labels.get(name, 0) + drawn.get(name, 0) for name in dict.fromkeys([*labels, *names])}
 
 
-def _shape(path: Path) -> tuple[int, int]:
-    """Cells and genes of a file."""
-    import anndata as ad
-
-    if path.suffix == ".h5ad":
-        adata = ad.read_h5ad(path, backed="r")
-        adata.file.close()
-    else:
-        adata = ad.experimental.read_lazy(path)
-    return adata.shape
+def _n_cells(model: Any, n_cells: int | None, labels: dict[Any, int] | None) -> int:
+    """How many cells were asked for; without a number, as many as the model was trained on."""
+    if labels is not None:
+        return sum(labels.values())
+    return round(model.templates_.weight.sum()) if n_cells is None else n_cells

@@ -150,20 +150,22 @@ def _row(row: Mapping[Any, Any]) -> str:
 
 
 def _strip(value: float, real: float, chance: float, best: float, better: str) -> str:
-    """The three scores on a line, better ones to the right; the numbers stand beside it."""
+    """The three scores on a line that ends with the best value at the right; the numbers stand beside it."""
     sign = -1.0 if better == "lower" else 1.0
-    places = [-abs(x - best) if better == "near best" else sign * x for x in (value, real, chance)]
+    places = [-abs(x - best) if better == "near best" else sign * x for x in (value, real, chance, best)]
+    if better == "near best":
+        places[3] = 0.0
     known = [place for place in places if math.isfinite(place)]
     if not math.isfinite(places[0]) or len(known) < 2:
         return ""
     low, width = min(known), (max(known) - min(known)) or 1.0
-    at = [8 + 104 * (place - low) / width if math.isfinite(place) else None for place in places]
+    at_value, at_real, at_chance = (8 + 104 * (place - low) / width for place in places[:3])
     marks = '<line x1="4" y1="9" x2="116" y2="9" class="rail"/>'
-    if at[2] is not None:
-        marks += f'<circle cx="{at[2]:.1f}" cy="9" r="4.5" class="chance"/>'
-    if at[1] is not None:
-        marks += f'<line x1="{at[1]:.1f}" y1="1" x2="{at[1]:.1f}" y2="17" class="real"/>'
-    marks += f'<circle cx="{at[0]:.1f}" cy="9" r="4.5" class="generated"/>'
+    if math.isfinite(at_chance):
+        marks += f'<circle cx="{at_chance:.1f}" cy="9" r="4.5" class="chance"/>'
+    if math.isfinite(at_real):
+        marks += f'<line x1="{at_real:.1f}" y1="1" x2="{at_real:.1f}" y2="17" class="real"/>'
+    marks += f'<circle cx="{at_value:.1f}" cy="9" r="4.5" class="generated"/>'
     return f'<svg class="strip" viewBox="0 0 120 18" width="120" height="18" aria-hidden="true">{marks}</svg>'
 
 
