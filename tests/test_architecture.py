@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
-    "pl": {"_keys", "_errors"},
+    "pl": {"_keys", "_errors", "_checks"},
     "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks"},
     "cli": {"tl", "model", "metrics", "datasets", "pl", "pp", "_keys", "_errors", "_checks"},
 }

@@ -10,7 +10,7 @@ IS_FILLED = "is_filled"
 """``var`` key of the genes that ``prepare_query_anndata`` filled with 0."""
 
 IS_GENERATED = "is_generated"
-"""``obs`` key that tells cells drawn from a model (True) from real ones (False)."""
+"""``obs`` key that is True for generated cells."""
 
 UNS = "latentcell"
 """``uns`` key of what latentcell says about a whole AnnData object (provenance)."""
