@@ -213,7 +213,7 @@ def _draw(
         codes.var_names = [f"VSC {i + 1}" for i in range(codes.n_vars)]
         if f"{color}_colors" in adata.uns:
             codes.uns[f"{color}_colors"] = adata.uns[f"{color}_colors"]
-        axes = lc.pl.heatmap(codes, color, genes=list(codes.var_names), unit="hard code")
+        axes: Any = lc.pl.heatmap(codes, color, genes=list(codes.var_names), unit="hard code")
         axes.set_title(f"{codes.n_obs} cells, {codes.n_vars} dimensions of the VSC")
         return axes
 

@@ -12,7 +12,7 @@ from latentcell._errors import DataError
 
 from ._arguments import Commands, add_overwrite, add_seed
 from ._files import Steps, check_free, read, replacing
-from ._report import ALL, Report, known_scores, number
+from ._report import ALL, SCORES, Report, known_scores, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,6 @@ examples:
   latentcell evaluate held_out.h5ad new.h5ad --reference train.h5ad --layer counts --csv scores.csv
 """
 _LIBRARIES = ("anndata", "numpy", "scanpy", "scikit-learn", "scipy")
-_SCORES = ["value", "real", "chance", "best"]
 
 
 def add_to(commands: Commands) -> None:
@@ -176,7 +175,7 @@ def _text(table: "pd.DataFrame") -> str:
         if rows.empty:
             parts.append(f"{title}: too few cells for any score\n")
             continue
-        block = rows.set_index("metric")[[*_SCORES, "better"]].rename_axis(index=None)
-        block[_SCORES] = block[_SCORES].map(number)
+        block = rows.set_index("metric")[[*SCORES, "better"]].rename_axis(index=None)
+        block[SCORES] = block[SCORES].map(number)
         parts.append(f"{title}\n{block.to_string()}\n")
     return "\n".join(parts)

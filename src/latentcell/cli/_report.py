@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ALL = "all"
 """Name of the rows of all cells in the table."""
 
+SCORES = ["value", "real", "chance", "best"]
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -141,20 +143,18 @@ def _scores(table: "pd.DataFrame", group: str, name: str) -> str:
 
 def _row(row: Mapping[Any, Any]) -> str:
     """The scores of one metric."""
-    scores = [row[name] for name in ("value", "real", "chance", "best")]
-    first, *others = map(number, scores)
+    first, *others = (number(row[name]) for name in SCORES)
     cells = "".join(f"<td>{text}</td>" for text in (f"<strong>{first}</strong>", *others))
     name = escape(title_of(row["metric"]))
-    strip = _strip(*scores, row["better"])
-    return f'<tr><th scope="row">{name}</th>{cells}<td>{strip}</td></tr>'
+    return f'<tr><th scope="row">{name}</th>{cells}<td>{_strip(row)}</td></tr>'
 
 
-def _strip(value: float, real: float, chance: float, best: float, better: str) -> str:
+def _strip(row: Mapping[Any, Any]) -> str:
     """The three scores on a line that ends with the best value at the right; the numbers stand beside it."""
-    sign = -1.0 if better == "lower" else 1.0
-    places = [-abs(x - best) if better == "near best" else sign * x for x in (value, real, chance, best)]
-    if better == "near best":
-        places[3] = 0.0
+    if row["better"] == "near best":
+        places = [-abs(row[name] - row["best"]) for name in SCORES]
+    else:
+        places = [row[name] * (-1 if row["better"] == "lower" else 1) for name in SCORES]
     known = [place for place in places if math.isfinite(place)]
     if not math.isfinite(places[0]) or len(known) < 2:
         return ""
