@@ -160,8 +160,9 @@ def fidelity(
 
     Notes
     -----
-    With 528 cells in each set, 1,000 genes and 100 trees it takes some 25 seconds on one slow core, nine
-    groups another 25; nine tenths of it are the classifiers.
+    With 527 cells in each set, 1,000 genes and 100 trees it takes about half a minute on one slow core, and
+    nine groups add about a minute; nine tenths of it are the classifiers of real and generated cells, which
+    for each group have a quarter of `n_trees`. Their score on genes moves by some 0.02 from seed to seed.
 
     References
     ----------
