@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,11 @@ class Cells:
 
     def __len__(self) -> int:
         return self.matrix.shape[0]
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """A fingerprint of every cell's values (cells)."""
+        return row_digests(self.matrix)
 
     def take(self, rows: np.ndarray) -> Cells:
         """The cells in these rows."""
@@ -84,8 +90,8 @@ def read_sets(
 ) -> tuple[dict[str, Cells], bool]:
     """Read sets of cells, ``"real"`` and ``"generated"`` among them.
 
-    Genes are brought into the order of the real cells', and cells into the order of their names, so that
-    neither order has an influence on what is drawn.
+    Genes and cells are brought into the order of their names, so that their own has no influence on what is
+    drawn and grown.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def read_sets(
     """
     for name, adata in sets.items():
         _check_object(name, adata)
-    genes = sets["real"].var_names
+    genes = sets["real"].var_names.sort_values()
     read, kinds = {}, {}
     for name, adata in sets.items():
         _check_genes(name, adata.var_names, genes)
@@ -108,7 +114,7 @@ def read_sets(
 
 def check_unseen(real: Cells, reference: Cells) -> None:
     """Refuse real cells that were trained on: the same name and values as a reference cell."""
-    own, seen = (np.char.add(cells.names, row_digests(cells.matrix)) for cells in (real, reference))
+    own, seen = (np.char.add(cells.names, cells.digests) for cells in (real, reference))
     shared = np.isin(own, seen)
     if shared.mean() > _MOST_SHARED:
         raise DataError(
@@ -120,7 +126,7 @@ def check_unseen(real: Cells, reference: Cells) -> None:
 
 def named(names: Sequence[Any]) -> str:
     """The first few names, as an error tells them."""
-    shown = ", ".join(map(repr, list(names)[:_N_NAMED]))
+    shown = ", ".join(repr(str(name)) for name in list(names)[:_N_NAMED])
     return f"{shown}, ..." if len(names) > _N_NAMED else shown
 
 
@@ -145,7 +151,7 @@ def _check_genes(name: str, genes: pd.Index, wanted: pd.Index) -> None:
         if len(missing):
             raise DataError(
                 f"{lacking} lacks {len(missing)} genes that {has} has: {named(list(missing))}. Compare the "
-                f"shared ones: genes = real.var_names.intersection({name}.var_names), then real[:, genes] and so on."
+                f"shared ones: genes = real.var_names.intersection({name}.var_names); real[:, genes], ..."
             )
 
 

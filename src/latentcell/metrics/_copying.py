@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from scipy.spatial.distance import cdist
+from scipy.special import betaln
 
 from latentcell._errors import DataError
 from latentcell.metrics._inputs import check_sets
@@ -15,22 +16,23 @@ _BLOCK = 2**22
 
 
 def nearer_to_training(generated: Any, training: Any, held_out: Any) -> float:
-    """Share of generated cells whose nearest real cell was trained on, among as many that were not.
+    r"""Share of generated cells that are nearer to a training cell than to a held-out cell, of equally many.
 
     Each generated cell is compared with its nearest training cell and its nearest held-out cell (Euclidean
-    distance); equal distances count half.
+    distance; equal distances count half). If there are N training cells and only n held-out cells, the share
+    is the expectation over all draws of n training cells: a cell with k training cells nearer than the
+    nearest held-out one counts :math:`1 - \binom{N - k}{n} / \binom{N}{n}`; and the other way round.
 
     **The best value is 0.5**: a generator that learned the distribution lies as near to cells it never saw.
-    1 means that every generated cell is nearer to a training cell (copying); clearly below 0.5, that training
-    and held-out cells are not samples of the same distribution. Training and held-out cells change places
-    with 1 - share.
+    Above, generated cells keep to the training cells; clearly below, training and held-out cells are not
+    samples of the same distribution. Copies of all training cells reach 1 with as many held-out cells, and
+    about (1 + n / N) / 2 with fewer. Exchanging training and held-out cells gives 1 less the share.
 
     Parameters
     ----------
     generated, training, held_out
-        Cells x features, the same features in all; as many training as held-out cells, else the larger set
-        wins by its number. Features that were fitted on the training cells (principal components) bias the
-        result: fit them on other cells.
+        Cells x features, the same features in all. Features that were fitted on the training cells
+        (principal components) bias the result: fit them on other cells.
 
     Returns
     -------
@@ -39,12 +41,12 @@ def nearer_to_training(generated: Any, training: Any, held_out: Any) -> float:
     Raises
     ------
     DataError
-        If a value is not finite, if the features differ, or if the numbers of training and held-out cells do.
+        If a value is not finite, if the features differ, or if a set is empty.
 
     References
     ----------
     Meehan et al. (2020), A non-parametric test to detect data-copying in generative models,
-    https://arxiv.org/abs/2004.05675 (the share is its statistic without regions)
+    https://arxiv.org/abs/2004.05675 (the same comparison, there as a rank test)
 
     Examples
     --------
@@ -58,12 +60,6 @@ def nearer_to_training(generated: Any, training: Any, held_out: Any) -> float:
     1.0
     """
     generated, training, held_out = check_sets(1, generated=generated, training=training, held_out=held_out)
-    if len(training) != len(held_out):
-        raise DataError(
-            f"There must be as many training as held-out cells: training has {len(training)}, held_out "
-            f"{len(held_out)}. Draw from the larger one: rng.choice(len(training), len(held_out), "
-            "replace=False)."
-        )
     return float(nearer_to_first(generated, training, held_out).mean())
 
 
@@ -110,9 +106,31 @@ def exact_copies(generated: Any, training: Any) -> float:
 
 
 def nearer_to_first(cells: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """1 where a cell's nearest among `first` is nearer than its nearest among `second`, else 0; ties 0.5."""
-    to_first, to_second = _nearest(cells, first), _nearest(cells, second)
-    return (to_first < to_second) + 0.5 * (to_first == to_second)
+    """Probability that a cell is nearer to `first` than to `second`, of equally many (cells); ties 0.5."""
+    if len(first) < len(second):
+        return 1 - nearer_to_first(cells, second, first)
+    blocks = np.array_split(cells, max(1, len(cells) * len(first) // _BLOCK))
+    nearer, as_near = (
+        np.concatenate(n) for n in zip(*(_nearer(b, first, second) for b in blocks), strict=True)
+    )
+    none_nearer, none_as_near = (_none_drawn(k, len(first), len(second)) for k in (nearer, as_near))
+    return 1 - (none_nearer + none_as_near) / 2
+
+
+def _nearer(cells: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many of `first` are nearer than the nearest of `second`, and how many at most as far (cells)."""
+    to_first, to_second = cdist(cells, first), cdist(cells, second).min(axis=1, keepdims=True)
+    return (to_first < to_second).sum(axis=1), (to_first <= to_second).sum(axis=1)
+
+
+def _none_drawn(n_marked: np.ndarray, n_cells: int, n_drawn: int) -> np.ndarray:
+    """Probability that a draw without replacement has none of the marked cells."""
+    log_choices = betaln(n_cells - n_drawn + 1, n_drawn + 1)
+    left = n_cells - n_marked
+    log_left = betaln(np.maximum(left - n_drawn, 0) + 1, n_drawn + 1)
+    # log of 1 / ((n + 1) B(n - k + 1, k + 1)) is that of a binomial coefficient
+    ratio = np.exp(log_choices - log_left + np.log(n_cells + 1) - np.log(left + 1))
+    return np.where(left >= n_drawn, ratio, 0.0)
 
 
 def row_digests(X: Any) -> np.ndarray:
@@ -126,9 +144,3 @@ def row_digests(X: Any) -> np.ndarray:
         for a, b in zip(edges[:-1], edges[1:], strict=True)
     ]
     return np.array(digests, dtype="U32")
-
-
-def _nearest(cells: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distance of every cell to the nearest of the others, exactly 0 for a copy (cells)."""
-    blocks = np.array_split(cells, max(1, len(cells) * len(others) // _BLOCK))
-    return np.concatenate([cdist(block, others).min(axis=1) for block in blocks])

@@ -6,7 +6,7 @@ import numpy as np
 
 from latentcell.metrics._basis import Basis, Sample
 from latentcell.metrics._cells import Cells
-from latentcell.metrics._copying import nearer_to_first, row_digests
+from latentcell.metrics._copying import nearer_to_first
 from latentcell.metrics._draws import ALL, Draws
 from latentcell.metrics._groups import (
     centred,
@@ -168,16 +168,15 @@ def copying_scores(
     name: str,
     cells: dict[str, Cells],
     sets: dict[str, Sample],
-    draws: Draws,
     reference: Cells,
     groups: list[str],
     min_cells: int,
 ) -> dict[str, Scores]:
     """Whether the cells of a set are near to, or copies of, the reference, by group."""
-    training, held_out = (sets[part].pcs[draws[part, ALL]] for part in ("fresh", "judged"))
+    training, held_out = sets["fresh"].pcs, sets["judged"].pcs
     each_cell = {
         "nearer_to_training": nearer_to_first(sets[name].pcs, training, held_out),
-        "exact_copies": np.isin(row_digests(cells[name].matrix), row_digests(reference.matrix)),
+        "exact_copies": np.isin(cells[name].digests, reference.digests),
     }
     scores = {}
     for position, group in enumerate([ALL, *groups], start=-1):
