@@ -131,6 +131,12 @@ def test_better_is_to_the_right(html):
     assert places[0]["real"] == pytest.approx(8 + 104 * 0.19 / 0.2, abs=0.1)
 
 
+def test_scores_that_are_all_best_are_at_the_right(table):
+    table = table[:1].assign(metric="exact_copies", value=0.0, real=0.0, chance=0.0, best=0.0, better="lower")
+    (strip,) = re.findall(r'<svg class="strip".*?</svg>', Report({}, {}, table, [], {}, {}).to_html())
+    assert re.findall(r'<circle cx="([\d.]+)"', strip) == ["112.0", "112.0"]
+
+
 def test_the_page_can_be_read_by_all(html):
     page = Page(html)
     assert page.all("html") == [{"lang": "en"}]

@@ -158,8 +158,8 @@ def _strip(row: Mapping[Any, Any]) -> str:
     known = [place for place in places if math.isfinite(place)]
     if not math.isfinite(places[0]) or len(known) < 2:
         return ""
-    low, width = min(known), (max(known) - min(known)) or 1.0
-    at_value, at_real, at_chance = (8 + 104 * (place - low) / width for place in places[:3])
+    high, width = max(known), (max(known) - min(known)) or 1.0
+    at_value, at_real, at_chance = (112 - 104 * (high - place) / width for place in places[:3])
     marks = '<line x1="4" y1="9" x2="116" y2="9" class="rail"/>'
     if math.isfinite(at_chance):
         marks += f'<circle cx="{at_chance:.1f}" cy="9" r="4.5" class="chance"/>'
