@@ -1,5 +1,6 @@
 """Real and generated cells in one embedding, side by side."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -203,7 +204,9 @@ def _with_pcs(adata: AnnData, layer: str | None, seed: int) -> AnnData:
     kind = matrix_kind(matrix, adata.obs_names, adata.var_names, where=layer or "X")
     cells = AnnData(matrix.astype(np.float32), obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
     if kind == "counts":
-        sc.pp.normalize_total(cells, target_sum=1e4)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Some cells have zero counts", UserWarning)  # they stay zero
+            sc.pp.normalize_total(cells, target_sum=1e4)
         sc.pp.log1p(cells)
     if "highly_variable" in adata.var and adata.var["highly_variable"].any():
         cells = cells[:, adata.var["highly_variable"].to_numpy(dtype=bool)].copy()
