@@ -190,8 +190,12 @@ def _embeddings(adata: AnnData, bases: Sequence[str], layer: str | None, seed: i
             sc.pp.neighbors(computed, use_rep="X_pca", random_state=seed)
             sc.tl.umap(computed, random_state=seed)
         elif basis == "tsne":
-            perplexity = min(30, (computed.n_obs - 1) / 3)
-            sc.tl.tsne(computed, use_rep="X_pca", perplexity=perplexity, random_state=seed)
+            n = computed.n_obs
+            rate = max(n / 48, 50)  # scikit-learn's "auto"; scanpy's 1,000 tears small data apart
+            perplexity = min(30, (n - 1) / 3)
+            sc.tl.tsne(
+                computed, use_rep="X_pca", perplexity=perplexity, learning_rate=rate, random_state=seed
+            )
         found[_basis_title(f"X_{basis}")] = _coordinates(computed, f"X_{basis}", 2)
     return found
 
