@@ -1,5 +1,6 @@
 """Real and generated cells in one embedding, side by side."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -189,8 +190,12 @@ def _embeddings(adata: AnnData, bases: Sequence[str], layer: str | None, seed: i
             sc.pp.neighbors(computed, use_rep="X_pca", random_state=seed)
             sc.tl.umap(computed, random_state=seed)
         elif basis == "tsne":
-            perplexity = min(30, (computed.n_obs - 1) / 3)
-            sc.tl.tsne(computed, use_rep="X_pca", perplexity=perplexity, random_state=seed)
+            n = computed.n_obs
+            rate = max(n / 48, 50)  # scikit-learn's "auto"; scanpy's 1,000 tears small data apart
+            perplexity = min(30, (n - 1) / 3)
+            sc.tl.tsne(
+                computed, use_rep="X_pca", perplexity=perplexity, learning_rate=rate, random_state=seed
+            )
         found[_basis_title(f"X_{basis}")] = _coordinates(computed, f"X_{basis}", 2)
     return found
 
@@ -203,7 +208,9 @@ def _with_pcs(adata: AnnData, layer: str | None, seed: int) -> AnnData:
     kind = matrix_kind(matrix, adata.obs_names, adata.var_names, where=layer or "X")
     cells = AnnData(matrix.astype(np.float32), obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
     if kind == "counts":
-        sc.pp.normalize_total(cells, target_sum=1e4)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Some cells have zero counts", UserWarning)  # they stay zero
+            sc.pp.normalize_total(cells, target_sum=1e4)
         sc.pp.log1p(cells)
     if "highly_variable" in adata.var and adata.var["highly_variable"].any():
         cells = cells[:, adata.var["highly_variable"].to_numpy(dtype=bool)].copy()

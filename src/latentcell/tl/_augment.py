@@ -55,7 +55,7 @@ def augment(
     adata
         Cells with the model's genes, in memory.
     model
-        A trained model that generates (has ``generate``), with its cells.
+        A trained model that generates (has ``generate``).
     groupby
         ``obs`` column of the groups: the ``labels_key`` that the model was set up with, which is also the
         default.
