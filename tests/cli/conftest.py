@@ -30,3 +30,18 @@ def cells(counts, tmp_path_factory):
     path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
     adata.write_h5ad(path)
     return path
+
+
+@pytest.fixture
+def message(capsys):
+    """Tells the message on standard error, which must be all there is, but for lines of progress."""
+
+    def read() -> str:
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        lines = [line for line in captured.err.splitlines() if not line.startswith("[")]
+        assert len(lines) == 1
+        assert lines[0].startswith("latentcell: ")
+        return lines[0]
+
+    return read

@@ -20,14 +20,6 @@ def run(*arguments) -> int:
     return cli.main([str(argument) for argument in arguments])
 
 
-def message(capsys) -> str:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if not line.startswith("[")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def cells_of(rates: np.ndarray, n_cells: int, seed: int) -> ad.AnnData:
     """Counts of two types, half each, with depths that differ."""
     rng = np.random.default_rng(seed)
@@ -244,13 +236,11 @@ def test_the_table_is_that_of_the_library(files, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--csv", "--html"])
-def test_what_is_there_is_kept(files, asked, tmp_path, capsys, option):
+def test_what_is_there_is_kept(files, asked, tmp_path, message, option):
     path = tmp_path / "mine"
     path.write_text("precious")
     assert run("evaluate", files / "real.h5ad", files / "new.h5ad", option, path) == 1
-    assert (
-        message(capsys) == f"latentcell: {path} exists: choose another name, or replace it with --overwrite"
-    )
+    assert message() == f"latentcell: {path} exists: choose another name, or replace it with --overwrite"
     assert path.read_text() == "precious"
     assert asked == []
     assert (
@@ -259,23 +249,23 @@ def test_what_is_there_is_kept(files, asked, tmp_path, capsys, option):
     assert path.read_text(encoding="utf-8") != "precious"
 
 
-def test_genes_in_common_are_needed(files, asked, tmp_path, capsys):
+def test_genes_in_common_are_needed(files, asked, tmp_path, message):
     adata = ad.read_h5ad(files / "new.h5ad")
     adata.var_names = [f"ENS{i}" for i in range(adata.n_vars)]
     adata.write_h5ad(tmp_path / "new.h5ad")
     assert run("evaluate", files / "real.h5ad", tmp_path / "new.h5ad", "--quiet") == 1
-    assert "have no gene in common" in message(capsys)
+    assert "have no gene in common" in message()
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_genes_are_told_apart_by_name(files, asked, tmp_path, capsys):
+def test_genes_are_told_apart_by_name(files, asked, tmp_path, message):
     adata = ad.read_h5ad(files / "new.h5ad")
     adata.var_names = ["twice"] * adata.n_vars
     adata.write_h5ad(tmp_path / "new.h5ad")
     assert run("evaluate", files / "real.h5ad", tmp_path / "new.h5ad", "--quiet") == 1
-    assert "gene names must be unique, 'twice' is there more than once" in message(capsys)
+    assert "gene names must be unique, 'twice' is there more than once" in message()
 
 
-def test_a_missing_file(files, asked, capsys):
+def test_a_missing_file(files, asked, message):
     assert run("evaluate", files / "real.h5ad", files / "none.h5ad") == 1
-    assert "none.h5ad: no such file" in message(capsys)
+    assert "none.h5ad: no such file" in message()

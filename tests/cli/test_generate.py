@@ -18,14 +18,6 @@ def run(*arguments) -> int:
     return cli.main([str(argument) for argument in arguments])
 
 
-def message(capsys) -> str:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    lines = [line for line in captured.err.splitlines() if not line.startswith("[")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 @pytest.fixture(scope="module")
 def training(counts) -> ad.AnnData:
     """Labels with a ``=`` in one of them, three quarters and a quarter of the cells; batches 1 and 2."""
@@ -160,29 +152,29 @@ def test_it_says_what_it_does(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["new.h5ad", "new.zarr"])
-def test_what_is_there_is_replaced_only_if_asked(folder, tmp_path, capsys, name):
+def test_what_is_there_is_replaced_only_if_asked(folder, tmp_path, capsys, message, name):
     out = tmp_path / name
     assert run("generate", folder / "cvae", "-n", 2, "-o", out, "--quiet") == 0
     capsys.readouterr()
     assert run("generate", folder / "cvae", "-n", 3, "-o", out, "--quiet") == 1
-    assert message(capsys) == f"latentcell: {out} exists: choose another name, or replace it with --overwrite"
+    assert message() == f"latentcell: {out} exists: choose another name, or replace it with --overwrite"
     read = ad.read_h5ad if out.suffix == ".h5ad" else ad.read_zarr
     assert read(out).n_obs == 2
     # a run that fails leaves what is there
     assert run("generate", folder / "cvae", "--label", "B=1", "-o", out, "--overwrite", "--quiet") == 1
-    assert "'B' unknown to the model; it knows ['CD4=low', 'T cells']" in message(capsys)
+    assert "'B' unknown to the model; it knows ['CD4=low', 'T cells']" in message()
     assert read(out).n_obs == 2
     assert run("generate", folder / "cvae", "-n", 3, "-o", out, "--overwrite", "--quiet") == 0
     assert read(out).n_obs == 3
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_folder_of_other_things_is_never_replaced(folder, tmp_path, capsys):
+def test_a_folder_of_other_things_is_never_replaced(folder, tmp_path, message):
     out = tmp_path / "mine.zarr"
     out.mkdir()
     (out / "thesis.txt").write_text("precious")
     assert run("generate", folder / "cvae", "-n", 3, "-o", out, "--overwrite", "--quiet") == 1
-    assert "is a folder and no .zarr; it is left as it is" in message(capsys)
+    assert "is a folder and no .zarr; it is left as it is" in message()
     assert (out / "thesis.txt").read_text() == "precious"
 
 
@@ -226,18 +218,18 @@ def test_wrong_usage(arguments, words, capsys):
     ],
     ids=str,
 )
-def test_what_the_model_cannot_do(folder, tmp_path, capsys, arguments, words):
+def test_what_the_model_cannot_do(folder, tmp_path, message, arguments, words):
     out = tmp_path / "new" / "new.h5ad"
     assert run("generate", folder / "cvae", *arguments, "-o", out, "--quiet") == 1
-    assert words in message(capsys)
+    assert words in message()
     assert not out.exists()
 
 
-def test_no_model(tmp_path, capsys):
+def test_no_model(tmp_path, message):
     assert run("generate", tmp_path / "none", "-o", tmp_path / "new.h5ad") == 1
-    assert "none is not a folder: name one that `latentcell train -o` has written" in message(capsys)
+    assert "none is not a folder: name one that `latentcell train -o` has written" in message()
     assert run("generate", tmp_path, "-o", tmp_path / "new.h5ad", "--quiet") == 1
-    assert "is not a saved model" in message(capsys)
+    assert "is not a saved model" in message()
 
 
 def test_options_that_a_model_does_not_have():
