@@ -25,8 +25,8 @@ from ._files import Steps, check_folder, check_free, given, read, replacing
 _DESCRIPTION = """\
 Draw new cells from a trained model and write them to OUT, marked in obs["is_generated"].
 
-How many: -n cells as the training cells are, or numbers by label; with both, -n cells in all, of which so
-many have the labels that are named.
+How many: -n cells with labels as frequent as in training, or numbers by label. With both, -n cells in all:
+those of the named labels, and others as frequent as in training.
 """
 _EXAMPLES = """\
 examples:
