@@ -1,7 +1,7 @@
 """Generated beside real cells: every generator, on PBMC3k and Kang's cells, by lc.metrics.fidelity.
 
     python benchmarks/fidelity.py table pbmc3k|kang [--seeds 0 1 2] [--methods CVAE ...] [--csv table.csv]
-    python benchmarks/fidelity.py labels pbmc3k|kang [--seeds 0 1 2]            are they of the type asked for?
+    python benchmarks/fidelity.py labels pbmc3k|kang [--seeds 0 1 2]       are they of that type?
     python benchmarks/fidelity.py rare [--repeats 5] [--methods CVAE ...]       a rare type topped up
     python benchmarks/fidelity.py memory [--cells 1000000]     cells streamed to disk
 

@@ -124,7 +124,7 @@ def fidelity(
         Principal components, of centred, unscaled values.
     n_trees
         Trees of every random forest. Values for unlike numbers are not comparable: with more trees a forest
-        sees more (cells with shuffled genes on PBMC3k: AUC on genes .62, .66 and .68 with 100, 300 and 1,000).
+        sees more (PBMC3k, shuffled genes: AUC on genes .62, .66, .68 with 100, 300, 1,000).
     max_cells
         Cells used of each set at most. Time grows with the number of cells, that of ``wasserstein2`` faster.
     min_cells
