@@ -70,6 +70,11 @@ class TestTable:
         assert set(fresh["better"]) == {"higher", "lower", "near best"}
         assert np.isfinite(fresh[["value", "real", "chance", "best"]].to_numpy()).all()
 
+    def test_without_controls_it_has_the_same_values(self, sets, fresh):
+        new = cells(200, 3, "new")
+        alone = lc.metrics.fidelity(sets["real"], new, "type", sets["reference"], controls=False, **QUICK)
+        pd.testing.assert_frame_equal(alone, fresh.drop(columns=["real", "chance"]))
+
     def test_tells_how_it_was_made(self, fresh):
         told = fresh.attrs["fidelity"]
         # 240 real cells are halved; each group's cells among them
