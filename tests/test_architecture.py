@@ -55,6 +55,7 @@ LIBRARIES: dict[str, set[str]] = {
         "h5py",
         "scvi.REGISTRY_KEYS",
         "scvi.model.base",
+        "sklearn",
         "sparse",
         "torch",
         "zarr",

@@ -9,6 +9,9 @@ SCALED_LAYER = "scaled"
 IS_FILLED = "is_filled"
 """``var`` key of the genes that ``prepare_query_anndata`` filled with 0."""
 
+IS_GENERATED = "is_generated"
+"""``obs`` key that is True for generated cells."""
+
 UNS = "latentcell"
 """``uns`` key of what latentcell says about a whole AnnData object (provenance)."""
 

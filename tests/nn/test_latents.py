@@ -272,3 +272,47 @@ def test_posterior_is_a_spike_and_slab_with_bounded_scales():
         q = latent(torch.tensor([[0.0, raw, 0.0]]).double(), temperature=1.0).qz
         assert isinstance(q, SpikeAndSlab)
         assert q.scale.log().item() == pytest.approx(scale)
+
+
+# --- codes drawn anew ---
+
+
+@pytest.mark.parametrize("transform", ["identity", "softplus"])
+def test_codes_are_drawn_anew_from_what_describes_a_posterior(transform):
+    latent = sparse_latent(2, transform=transform).eval()
+    code = latent(features([0.4, -0.3], [0.5, 0.2], [0.7, 0.2], 100_000), temperature=0.5)
+    posterior = latent.posterior(code)
+    z = latent.draw(posterior)
+    torch.testing.assert_close((z != 0).double().mean(0), (code.z != 0).double().mean(0), rtol=0, atol=0.01)
+    torch.testing.assert_close(z.mean(0), code.z.mean(0), rtol=0, atol=0.01)
+    torch.testing.assert_close(z.std(0), code.z.std(0), rtol=0, atol=0.01)
+    torch.testing.assert_close(latent.mean(posterior), code.mean)
+    still = latent.draw(posterior, temperature=0.0)
+    on = still != 0
+    torch.testing.assert_close(still[on], latent.transform(posterior["loc"])[on])
+
+
+def test_gaussian_and_deterministic_codes_are_drawn_anew():
+    gaussian = transparent(Gaussian(4, 2, transform="softplus"))
+    code = gaussian(torch.randn(3, 4, dtype=torch.float64))
+    posterior = gaussian.posterior(code)
+    torch.testing.assert_close(gaussian.draw(posterior, temperature=0.0), code.mean)
+    torch.testing.assert_close(gaussian.mean(posterior), code.mean)
+    fixed = Deterministic(4, 2)
+    code = fixed(torch.randn(3, 4))
+    assert torch.equal(fixed.draw(fixed.posterior(code), temperature=2.0), code.z)
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("identity", [-2.0, 0.5, 3.0]),
+        ("relu", [0.0, 0.5, 3.0]),
+        ("softplus", [0.0, 0.5, 3.0]),
+        ("sigmoid", [0.0, 0.5, 1.0]),
+        ("tanh", [-1.0, 0.5, 1.0]),
+    ],
+)
+def test_codes_are_kept_within_the_range_of_the_activation(activation, expected):
+    latent = Deterministic(2, 3, code_activation=activation)
+    assert latent.within_range(torch.tensor([[-2.0, 0.5, 3.0]])).tolist() == [expected]

@@ -22,6 +22,7 @@ from latentcell.train.run import fit
 from . import _files
 from ._cells import DataSpec, check_registrable, collect
 from ._query import check_something_to_train, extend, prepare, reference_of
+from ._templates import Templates, remember, split_tensors
 
 INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
@@ -44,6 +45,8 @@ class AbstractModel(BaseModelClass):
     train_defaults
         Arguments of :meth:`train` that this model (or its preset) uses unless told otherwise:
         ``TRAIN_DEFAULTS``, and with a count likelihood those of ``COUNT_TRAIN_DEFAULTS`` as well.
+    templates_
+        What new cells take from training cells; None before :meth:`train`.
     """
 
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
@@ -61,6 +64,7 @@ class AbstractModel(BaseModelClass):
     is_trained_: bool
     train_indices_: np.ndarray | None
     validation_indices_: np.ndarray | None
+    templates_: Templates | None = None
 
     def __init__(self, adata: AnnData | None, registry: dict | None, params: dict[str, Any]) -> None:
         if adata is None and registry is None:
@@ -278,8 +282,10 @@ class AbstractModel(BaseModelClass):
             self.history_ = _history(plan.records)
             self.train_indices_, self.validation_indices_ = train, held_out
             self.is_trained_ = bool(plan.records) or self.is_trained_
-            if self.is_trained_ and self.module.free is None:
-                self._after_training()
+            if self.is_trained_:
+                if self.module.free is None:
+                    self._after_training()
+                self.templates_ = self._remember(train, seed)
         if interrupted:
             raise KeyboardInterrupt
 
@@ -314,7 +320,10 @@ class AbstractModel(BaseModelClass):
         if self.module.free is not None:
             record["free"] = _files.encode(self.module.free)
         folder = Path(dir_path)
-        _files.write(folder, record, self.module.state_dict(), overwrite=overwrite)
+        tensors = self.module.state_dict()
+        if self.templates_ is not None:
+            tensors = tensors | self.templates_.to_tensors()
+        _files.write(folder, record, tensors, overwrite=overwrite)
         if save_anndata and self.adata is not None:
             self.adata.write_h5ad(folder / "adata.h5ad")
 
@@ -350,6 +359,7 @@ class AbstractModel(BaseModelClass):
             params = _files.decode(record["params"])
             registry = _files.registry_from_json(record["registry"])
             model = cls(None, registry=registry, **params)
+            weights, model.templates_ = split_tensors(weights)
             model.module.load_state_dict(weights)
             model.train_defaults |= dict(_files.decode(record["train_defaults"]))
             model.history_ = _files.history_from_json(record["history"])
@@ -491,6 +501,13 @@ class AbstractModel(BaseModelClass):
 
     def _after_training(self) -> None:
         """What a model takes from its training cells once its weights are final."""
+
+    def _remember(self, rows: np.ndarray, seed: int) -> Templates:
+        """What new cells take from the training cells `rows`; labels even if the model does not use them."""
+        cells = collect(
+            self._adata_or_own(None), self.spec, kind=self.module.likelihood.data_kind, check=False
+        )
+        return remember(self.module, cells, rows, seed, INFERENCE_BATCH)
 
     def _cells(self, adata: AnnData | None) -> Cells:
         """Checked cells of `adata`, or those the model was built with."""

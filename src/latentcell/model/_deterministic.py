@@ -7,10 +7,10 @@ from torch import Tensor
 from latentcell.nn.latents import Code
 
 from ._encoder import Indices
-from ._expression import AbstractExpression
+from ._generative import AbstractGenerative
 
 
-class AbstractDeterministic(AbstractExpression):
+class AbstractDeterministic(AbstractGenerative):
     """A model whose code has no posterior; draws of the code are all the same."""
 
     def get_latent_representation(

@@ -1,94 +1,65 @@
-"""New cells: real cells as templates for what a cell is besides its code, codes drawn, expression decoded."""
+"""What generators share: which new cells are wanted, how they are described, and how they are collected."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
-from torch import Tensor
 
-from latentcell import __version__, _keys
+from latentcell import _keys
 from latentcell._errors import DataError
-from latentcell.module.autoencoder import Batch
-from latentcell.nn.counts import CountLikelihood
-from latentcell.nn.latents import Deterministic
-from latentcell.train.loading import CellLoader
-from latentcell.train.run import local_random_state
 
-from ._base import INFERENCE_BATCH
+from ._cells import DataSpec
+from ._streams import check_out, write_rows
+from ._templates import Templates, describe
 
-if TYPE_CHECKING:
-    from ._variational import AbstractVariational
-
-Source = Literal["posterior", "prior"]
-Output = Literal["sample", "mean"]
+Source = Literal["posterior", "prior", "mixture"]
+Output = Literal["sample", "counts", "mean"]
 Labels = str | Mapping[Any, int] | Sequence[Any] | None
 
-
-def generate(
-    model: "AbstractVariational",
-    n_cells: int | None,
-    *,
-    labels: Labels,
-    batch: Any,
-    source: Source,
-    library_size: Literal["sample"] | float | np.ndarray,
-    output: Output,
-    seed: int,
-) -> AnnData:
-    """Draw new cells; see ``generate`` of the models."""
-    if source not in get_args(Source):
-        raise DataError(f"source must be one of {get_args(Source)}, got {source!r}")
-    if output not in get_args(Output):
-        raise DataError(f"output must be one of {get_args(Output)}, got {output!r}")
-    wanted = _wanted_labels(model, n_cells, labels, source)
-    adata = model.adata
-    if adata is None:
-        raise DataError("generating needs the cells as templates: load(dir, adata)")
-    rng = np.random.default_rng(seed)
-    templates = _templates(adata.obs, model, wanted, n_cells, batch, rng)
-    n_new = len(templates)
-    library = _library(model, library_size, n_new)
-    cells = model._collect(adata, check=False)
-    fixed = {}
-    if batch is not None:
-        fixed[REGISTRY_KEYS.BATCH_KEY] = model._batches(batch)[0]
-    codes, blocks, sizes = [], [], []
-    device = model.module.device
-    with local_random_state(seed), torch.inference_mode():
-        for n_done, found in enumerate(CellLoader(cells, templates, INFERENCE_BATCH)):
-            tensors = {name: tensor.to(device) for name, tensor in found.items()}
-            at = slice(n_done * INFERENCE_BATCH, n_done * INFERENCE_BATCH + len(found["X"]))
-            there = tensors | {
-                key: torch.full_like(tensors[key], code) for key, code in fixed.items() if code is not None
-            }
-            size = model.module.library(tensors) if library is None else library[at].to(device)
-            z = _codes(model, tensors, source)
-            codes.append(z.cpu().numpy())
-            sizes.append(size.cpu().numpy()[:, 0])
-            blocks.append(_decode(model, z, there, size, output))
-    return _as_anndata(model, adata, templates, wanted, batch, blocks, codes, sizes, source, output, seed)
+CHUNK = 1024
+"""Cells drawn at once unless told otherwise."""
 
 
-def _wanted_labels(
-    model: "AbstractVariational", n_cells: int | None, labels: Labels, source: Source
-) -> list | None:
-    """One label per new cell, or None."""
+def check_choice(argument: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse what is not among the choices."""
+    if value not in choices:
+        raise DataError(f"{argument} must be one of {tuple(choices)}, got {value!r}")
+
+
+def check_output(output: str, *, counts: bool) -> None:
+    """Refuse an unknown output, and counts of a model of other data."""
+    check_choice("output", output, get_args(Output))
+    if output == "counts" and not counts:
+        raise DataError("output='counts' needs a model of counts; this one gives values: output='sample'")
+
+
+def wanted_labels(spec: DataSpec, n_cells: int | None, labels: Labels) -> list | None:
+    """One label per new cell by name, or None.
+
+    Parameters
+    ----------
+    spec
+        The model's.
+    n_cells, labels
+        As users give them: a number per name, one name for all cells, or one name per cell.
+
+    Raises
+    ------
+    DataError
+        Naming unknown labels or numbers that do not fit.
+    """
     if n_cells is not None and n_cells < 1:
         raise DataError(f"n_cells must be at least 1, got {n_cells}")
     if labels is None:
         return None
-    if model.spec.labels is None:
+    if spec.labels is None:
         raise DataError("labels need a model with setup_anndata(labels_key=...)")
-    if source == "prior" and not model.module.covariates.n_labels:
-        raise DataError(
-            f"labels do not steer codes from the prior in this {type(model).__name__}; use CVAE, "
-            "VSC(conditional=True), or source='posterior'"
-        )
     if isinstance(labels, str):
         labels = {labels: n_cells if n_cells is not None else 1}
     if isinstance(labels, Mapping):
@@ -98,9 +69,9 @@ def _wanted_labels(
         wanted = [name for name, number in labels.items() for _ in range(number)]
     else:
         wanted = list(labels)
-    unknown = sorted({repr(name) for name in wanted if name not in model.spec.labels})
+    unknown = sorted({repr(name) for name in wanted if name not in spec.labels})
     if unknown:
-        raise DataError(f"labels: {', '.join(unknown)} unknown to the model; it knows {model.spec.labels}")
+        raise DataError(f"labels: {', '.join(unknown)} unknown to the model; it knows {spec.labels}")
     if n_cells is not None and n_cells != len(wanted):
         raise DataError(f"n_cells={n_cells}, but labels name {len(wanted)} cells; leave n_cells out")
     if not wanted:
@@ -108,101 +79,128 @@ def _wanted_labels(
     return wanted
 
 
-def _templates(
-    obs: pd.DataFrame,
-    model: "AbstractVariational",
+def batch_code(spec: DataSpec, batch: Any) -> int | None:
+    """Code of a batch given by name; None for None."""
+    if batch is None:
+        return None
+    if spec.batch is None:
+        raise DataError("batch needs a model with setup_anndata(batch_key=...)")
+    if batch not in spec.batch:
+        raise DataError(f"batch: {batch!r} is not a batch; there are {spec.batch}")
+    return spec.batch.index(batch)
+
+
+def template_rows(
+    templates: Templates,
+    spec: DataSpec,
     wanted: list | None,
     n_cells: int | None,
-    batch: Any,
+    batch: int | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A real cell for each new one: of its label, and of its batch if there are such cells."""
-    in_batch = np.ones(len(obs), dtype=bool)
+    """A real cell drawn for each new one (cells): of its label, and of its batch if there are such cells.
+
+    Parameters
+    ----------
+    templates
+        The real cells.
+    spec
+        The model's.
+    wanted
+        Label of each new cell by name; None draws from all real cells.
+    n_cells
+        Number of new cells where `wanted` is None; None draws as many as the model was trained on.
+    batch
+        Code of the batch, or None for any.
+    rng
+        Of the draws.
+    """
+    in_batch = np.ones(len(templates), dtype=bool)
     if batch is not None:
-        model._batches(batch)
-        in_batch = (obs[model.spec.batch_key].astype(object) == batch).to_numpy()
+        in_batch = templates.codes_of(REGISTRY_KEYS.BATCH_KEY) == batch
     if wanted is None:
-        rows = np.flatnonzero(in_batch) if in_batch.any() else np.arange(len(obs))
-        return rng.choice(rows, len(obs) if n_cells is None else n_cells)
-    column = obs[model.spec.labels_key].astype(object).to_numpy()
-    of_label = {}
-    for name in dict.fromkeys(wanted):
-        both = np.flatnonzero((column == name) & in_batch)
-        rows = both if len(both) else np.flatnonzero(column == name)
+        rows = np.flatnonzero(in_batch) if in_batch.any() else np.arange(len(templates))
+        n = round(templates.weight.sum()) if n_cells is None else n_cells
+        return _draw(rows, templates.weight, n, rng)
+    codes = templates.codes_of(REGISTRY_KEYS.LABELS_KEY)
+    names = np.array([(spec.labels or []).index(name) for name in wanted])
+    found = np.empty(len(wanted), dtype=np.int64)
+    for code in np.unique(names):
+        rows = np.flatnonzero((codes == code) & in_batch)
+        rows = rows if len(rows) else np.flatnonzero(codes == code)
         if not len(rows):
+            name = (spec.labels or [])[code]
             raise DataError(f"labels: the model's cells have no {name!r} to take depth and covariates from")
-        of_label[name] = rows
-    return np.array([rng.choice(of_label[name]) for name in wanted])
+        at = np.flatnonzero(names == code)
+        found[at] = _draw(rows, templates.weight, len(at), rng)
+    return found
 
 
-def _library(
-    model: "AbstractVariational", library_size: Literal["sample"] | float | np.ndarray, n: int
-) -> Tensor | None:
-    if isinstance(library_size, str):
-        if library_size != "sample":
-            raise DataError(f"library_size must be 'sample', a number or an array, got {library_size!r}")
-        return None
-    if not isinstance(model.module.likelihood, CountLikelihood):
-        raise DataError(f"library_size is for counts; the likelihood is {model.gene_likelihood!r}")
-    sizes = np.asarray(library_size, dtype=np.float32)
-    if sizes.ndim == 0:
-        sizes = np.full(n, sizes)
-    if sizes.shape != (n,) or not (sizes > 0).all() or not np.isfinite(sizes).all():
-        raise DataError(f"library_size must be positive: one number, or one per new cell ({n})")
-    return torch.from_numpy(sizes)[:, None]
+def new_obs(templates: Templates, rows: np.ndarray, spec: DataSpec, batch: int | None) -> pd.DataFrame:
+    """``obs`` of new cells: what their templates are, in the batch they are decoded in; marked."""
+    obs = describe(templates, rows, spec)
+    if batch is not None and spec.batch is not None:
+        obs[spec.batch_key] = pd.Categorical.from_codes([batch] * len(rows), categories=pd.Index(spec.batch))
+    return marked(obs)
 
 
-def _codes(model: "AbstractVariational", tensors: Batch, source: Source) -> Tensor:
-    if source == "posterior":
-        return model.module.encode(tensors).z
-    latent = model.module.latent
-    if isinstance(latent, Deterministic):
-        raise TypeError("a deterministic code has no prior")
-    return latent.sample_prior(len(tensors["X"]))
-
-
-def _decode(model: "AbstractVariational", z: Tensor, batch: Batch, size: Tensor, output: Output) -> Any:
-    raw, likelihood = model.module.decode_raw(z, batch), model.module.likelihood
-    if output == "mean":
-        return likelihood.mean(raw, size).cpu().numpy()
-    drawn = likelihood.distribution(raw, size).sample().cpu().numpy()
-    return sparse.csr_matrix(drawn) if isinstance(likelihood, CountLikelihood) else drawn
-
-
-def _as_anndata(
-    model: "AbstractVariational",
-    adata: AnnData,
-    templates: np.ndarray,
-    wanted: list | None,
-    batch: Any,
-    blocks: list,
-    codes: list[np.ndarray],
-    sizes: list[np.ndarray],
-    source: Source,
-    output: Output,
-    seed: int,
-) -> AnnData:
-    spec = model.spec
-    keys = [spec.batch_key, spec.labels_key, *spec.categorical, *spec.continuous]
-    obs = adata.obs[[key for key in dict.fromkeys(keys) if key is not None]].iloc[templates].copy()
+def marked(obs: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names for new cells and the mark that they are generated."""
     obs.index = pd.Index([f"generated_{i}" for i in range(len(obs))])
-    if batch is not None:
-        obs[spec.batch_key] = pd.Categorical([batch] * len(obs), categories=spec.batch)
-    if spec.labels_key is not None and wanted is None and source == "prior" and not model.module.uses_labels:
-        del obs[spec.labels_key]  # such a cell has no label
-    obs["is_generated"] = True
-    if isinstance(model.module.likelihood, CountLikelihood):
-        obs["library_size"] = np.concatenate(sizes)
-    x = sparse.vstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.concatenate(blocks)
-    var = adata.var.loc[spec.genes].copy()
-    new = AnnData(X=x, obs=obs, var=var)
-    new.obsm[_keys.latent(type(model).__name__.lower())] = np.concatenate(codes)
-    new.uns[_keys.UNS] = {
-        "model": type(model).__name__,
-        "latentcell": __version__,
-        "gene_likelihood": model.gene_likelihood,
-        "source": source,
-        "output": output,
-        "seed": seed,
-    }
+    obs[_keys.IS_GENERATED] = True
+    return obs
+
+
+def new_var(adata: AnnData | None, spec: DataSpec, genes: Sequence[str]) -> pd.DataFrame:
+    """``var`` of new cells: that of the training data where it is at hand, else the names alone."""
+    if adata is None or not pd.Index(genes).isin(adata.var_names).all():
+        return pd.DataFrame(index=pd.Index(list(genes)))
+    return adata.var.loc[list(genes)].copy()
+
+
+def collect_cells(
+    blocks: Iterable[Any],
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    uns: dict[str, Any],
+    out: str | os.PathLike | None,
+    last: Callable[[], dict[str, dict[str, np.ndarray]]],
+) -> AnnData | Path:
+    """Make new cells an AnnData, in memory or on disk.
+
+    Parameters
+    ----------
+    blocks
+        Rows of ``X`` in order: arrays or csr matrices.
+    obs, var
+        Cells and genes.
+    uns
+        What ``uns["latentcell"]`` says of where the cells come from.
+    out
+        Write to this path (.h5ad or .zarr) as the blocks come, so that they are never in memory together.
+    last
+        What is known only after the last block: ``{"obs": {column: values}, "obsm": {key: values}}``.
+
+    Returns
+    -------
+    The AnnData, or the path with `out`.
+    """
+    if out is not None:
+        path = check_out(out)
+
+        def finish() -> dict[str, Any]:
+            known = last()
+            return {"obs": obs.assign(**known["obs"]), "obsm": known["obsm"]}
+
+        return write_rows(path, iter(blocks), len(obs), obs, var, {_keys.UNS: uns}, last=finish)
+    parts = list(blocks)
+    x = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+    known = last()
+    new = AnnData(X=x, obs=obs.assign(**known["obs"]), var=var, obsm=known["obsm"])
+    new.uns[_keys.UNS] = uns
     return new
+
+
+def _draw(rows: np.ndarray, weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    share = weight[rows]
+    return rng.choice(rows, n, p=None if (share == share[0]).all() else share / share.sum())

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,14 @@ def check_out(out: str | os.PathLike) -> Path:
 
 
 def write_rows(
-    path: Path, blocks: Iterator[Any], n_rows: int, obs: pd.DataFrame, var: pd.DataFrame, uns: dict[str, Any]
+    path: Path,
+    blocks: Iterator[Any],
+    n_rows: int,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    uns: dict[str, Any],
+    *,
+    last: Callable[[], dict[str, Any]] | None = None,
 ) -> Path:
     """Write an AnnData whose ``X`` comes in blocks of rows.
 
@@ -47,6 +54,9 @@ def write_rows(
         Rows in all.
     obs, var, uns
         The rest of the AnnData.
+    last
+        Called after the last block: parts of the AnnData by name (``"obs"``, ``"obsm"``) that are known only
+        then.
 
     Returns
     -------
@@ -58,16 +68,27 @@ def write_rows(
         frame = AnnData(obs=obs, var=var, uns=uns)
         if path.suffix == ".h5ad":
             with h5py.File(part, "w") as file:
-                write_elem(file, "/", frame)
-                _write_x(file, blocks, (n_rows, len(var)))
+                _write(file, frame, blocks, n_rows, last)
         else:
             group = zarr.open_group(str(part), mode="w", zarr_format=2)  # read by every anndata
-            write_elem(group, "/", frame)
-            _write_x(group, blocks, (n_rows, len(var)))
+            _write(group, frame, blocks, n_rows, last)
         os.replace(part, path)
     finally:
         shutil.rmtree(folder)
     return path
+
+
+def _write(
+    group: Any,
+    frame: AnnData,
+    blocks: Iterator[Any],
+    n_rows: int,
+    last: Callable[[], dict[str, Any]] | None,
+) -> None:
+    write_elem(group, "/", frame)
+    _write_x(group, blocks, (n_rows, frame.n_vars))
+    for name, part in (last() if last is not None else {}).items():
+        write_elem(group, name, part)
 
 
 def _write_x(group: Any, blocks: Iterator[Any], shape: tuple[int, int]) -> None:

@@ -1,7 +1,7 @@
 """What a model adds whose code has a posterior and a prior: bounds on the likelihood, draws, generation."""
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,15 +14,17 @@ from latentcell.module.autoencoder import Batch
 from latentcell.nn.latents import Code, Deterministic
 
 from ._encoder import Indices
-from ._expression import AbstractExpression
-from ._generation import Labels, Output, Source, generate
+from ._generation import Source
+from ._generative import AbstractGenerative
 
 _DRAWS_AT_ONCE = 2**24
 """Values (draws x cells x genes) decoded at once for the marginal likelihood; no influence on results."""
 
 
-class AbstractVariational(AbstractExpression):
+class AbstractVariational(AbstractGenerative):
     """A model whose code has a posterior and a prior: adds the evidence lower bound and draws."""
+
+    SOURCES: ClassVar[tuple[Source, ...]] = ("posterior", "prior", "mixture")
 
     # at 1e-3 batches mix less after as many steps; decay holds back a part of what the faster rate overfits
     COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {"lr": 3e-3, "weight_decay": 0.5}
@@ -167,66 +169,6 @@ class AbstractVariational(AbstractExpression):
 
         values = self._map(estimate, adata, indices, batch_size or 64, seed)
         return float(values.mean(dtype=np.float64)) if return_mean else values
-
-    def generate(
-        self,
-        n_cells: int | None = None,
-        *,
-        labels: Labels = None,
-        batch: Any = None,
-        source: Source = "posterior",
-        library_size: Literal["sample"] | float | np.ndarray = "sample",
-        output: Output = "sample",
-        seed: int = 0,
-    ) -> AnnData:
-        """Draw new cells.
-
-        Each new cell takes what a cell is besides its code (label, batch, covariates, depth) from a real
-        cell drawn at random, its template; the code is drawn anew.
-
-        Parameters
-        ----------
-        n_cells
-            Number of cells. Default: as many as the model was trained on, or as `labels` name.
-        labels
-            Labels by name: ``{"B cells": 200, "Dendritic": 500}``, one name for `n_cells` cells, or one name
-            per cell. They steer what is decoded in a conditional model (:class:`CVAE`); in others they
-            choose the templates, whose posterior the code then comes from.
-        batch
-            Decode all cells in this batch; None: in their templates'.
-        source
-            Where codes come from: ``"posterior"``, the template's own posterior, stays close to real cells;
-            ``"prior"``, the model's prior, does not know any real cell's code.
-        library_size
-            Counts per cell: ``"sample"`` takes the templates', else a number or one per new cell.
-        output
-            ``"sample"`` draws from the likelihood (integer counts for count models); ``"mean"`` gives its
-            mean.
-        seed
-            Of all draws: same seed, same bits on the same CPU.
-
-        Returns
-        -------
-        AnnData (new cells x genes): ``X`` a sparse matrix of counts, or an array on the scale of the data;
-        ``obs["is_generated"]``, label, batch, covariates and ``library_size``; ``obsm["X_<model>"]``, the
-        codes; ``uns["latentcell"]``, where it comes from.
-
-        Raises
-        ------
-        DataError
-            Naming labels, batches or arguments that do not fit.
-        """
-        self._require_trained()
-        return generate(
-            self,
-            n_cells,
-            labels=labels,
-            batch=batch,
-            source=source,
-            library_size=library_size,
-            output=output,
-            seed=seed,
-        )
 
     def _log_weights(self, batch: Batch, n_samples: int) -> Tensor:
         """Log p(x|z) p(z) / q(z|x) of draws z ~ q (samples x cells)."""

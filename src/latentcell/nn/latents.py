@@ -112,6 +112,22 @@ class Deterministic(nn.Module):
         draws = z if n_samples == 1 else z.expand(n_samples, *z.shape)
         return Code(z=draws, mean=z, mode=z)
 
+    def posterior(self, code: Code) -> dict[str, Tensor]:
+        """What a cell's code is drawn from, by name (each cells x n_latent): here the code itself."""
+        return {"loc": code.mode}
+
+    def draw(self, posterior: dict[str, Tensor], temperature: float = 1.0) -> Tensor:
+        """Codes (cells x n_latent) anew from what :meth:`posterior` gave: the same ones."""
+        return posterior["loc"]
+
+    def mean(self, posterior: dict[str, Tensor]) -> Tensor:
+        """Mean codes (cells x n_latent) from what :meth:`posterior` gave."""
+        return posterior["loc"]
+
+    def within_range(self, z: Tensor) -> Tensor:
+        """The nearest codes (cells x n_latent) that this latent can give."""
+        return _within_range(z, self.activation)
+
 
 class Gaussian(nn.Module):
     """A VAE's code: N(mu, sigma^2) per dimension against N(0, 1).
@@ -152,9 +168,28 @@ class Gaussian(nn.Module):
         draw = q.rsample(shape)
         return Code(z=self.transform(draw), mean=mode, mode=mode, qz=q, draw=draw, kl={"kl": kl})
 
-    def sample_prior(self, n_cells: int) -> Tensor:
-        """Codes (n_cells x n_latent) drawn from the prior, on the decoder's scale."""
-        return self.transform(self.prior.distribution().sample((n_cells,)))
+    def sample_prior(self, n_cells: int, temperature: float = 1.0) -> Tensor:
+        """Codes (n_cells x n_latent) from the prior, its deviation times `temperature`."""
+        return self.transform(temperature * self.prior.distribution().sample((n_cells,)))
+
+    def posterior(self, code: Code) -> dict[str, Tensor]:
+        """What a cell's code is drawn from, by name (each cells x n_latent)."""
+        if code.qz is None:
+            raise TypeError("this code has no posterior")
+        return {"loc": code.qz.mean, "scale": code.qz.stddev}
+
+    def draw(self, posterior: dict[str, Tensor], temperature: float = 1.0) -> Tensor:
+        """Codes (cells x n_latent) anew from what :meth:`posterior` gave, noise times `temperature`."""
+        loc, scale = posterior["loc"], posterior["scale"]
+        return self.transform(loc + temperature * scale * torch.randn_like(loc))
+
+    def mean(self, posterior: dict[str, Tensor]) -> Tensor:
+        """Mean codes (cells x n_latent) from what :meth:`posterior` gave."""
+        return self.transform(posterior["loc"])
+
+    def within_range(self, z: Tensor) -> Tensor:
+        """The nearest codes (cells x n_latent) that this latent can give."""
+        return _within_range(z, self.transform)
 
 
 class SpikeAndSlabLatent(nn.Module):
@@ -236,10 +271,35 @@ class SpikeAndSlabLatent(nn.Module):
         """Report dimensions in units of `spread`, the standard deviation of the codes (n_latent)."""
         self.unit.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
 
-    def sample_prior(self, n_cells: int) -> Tensor:
-        """Codes (n_cells x n_latent) drawn from the prior, with exact zeros, on the decoder's scale."""
-        draws = self.prior.distribution().sample((n_cells,))
-        return torch.where(draws == 0, 0.0, self.transform(draws))
+    def sample_prior(self, n_cells: int, temperature: float = 1.0) -> Tensor:
+        """Codes (n_cells x n_latent) from the prior, the slab's deviation times `temperature`."""
+        prior = self.prior.distribution()
+        on = torch.bernoulli(prior.probs.expand(n_cells, -1)) > 0
+        slab = torch.randn(on.shape, device=on.device, dtype=prior.loc.dtype)
+        return self._transform_where(on, temperature * slab)
+
+    def posterior(self, code: Code) -> dict[str, Tensor]:
+        """What a cell's code is drawn from, by name (each cells x n_latent)."""
+        if not isinstance(code.qz, SpikeAndSlab):
+            raise TypeError("this code has no spike-and-slab posterior")
+        return {"loc": code.qz.loc, "scale": code.qz.scale, "logits": code.qz.logits}
+
+    def draw(self, posterior: dict[str, Tensor], temperature: float = 1.0) -> Tensor:
+        """Codes (cells x n_latent) anew from :meth:`posterior`, the slab's noise times `temperature`."""
+        loc, scale = posterior["loc"], posterior["scale"]
+        on = torch.bernoulli(torch.sigmoid(posterior["logits"])) > 0
+        return self._transform_where(on, loc + temperature * scale * torch.randn_like(loc))
+
+    def mean(self, posterior: dict[str, Tensor]) -> Tensor:
+        """Mean codes (cells x n_latent) from what :meth:`posterior` gave."""
+        return torch.sigmoid(posterior["logits"]) * self.transform(posterior["loc"])
+
+    def within_range(self, z: Tensor) -> Tensor:
+        """The nearest codes (cells x n_latent) that this latent can give."""
+        return _within_range(z, self.transform)
+
+    def _transform_where(self, on: Tensor, slab: Tensor) -> Tensor:
+        return torch.where(on, self.transform(slab), 0.0)
 
     def _draw_gate(self, logits: Tensor, temperature: float) -> Tensor:
         u = torch.rand_like(logits)
@@ -260,6 +320,15 @@ class SpikeAndSlabLatent(nn.Module):
 
 
 Latent = Deterministic | Gaussian | SpikeAndSlabLatent
+
+
+def _within_range(z: Tensor, transform: nn.Module) -> Tensor:
+    """Codes cut off where the range of `transform` ends."""
+    if isinstance(transform, nn.Sigmoid):
+        return z.clamp(0.0, 1.0)
+    if isinstance(transform, nn.Tanh):
+        return z.clamp(-1.0, 1.0)
+    return z.clamp(min=0.0) if isinstance(transform, nn.ReLU | nn.Softplus) else z
 
 
 def _scale(raw: Tensor) -> Tensor:
