@@ -16,7 +16,7 @@ FEWEST_CELLS = 3
 class Dependence(NamedTuple):
     """Normal scores of some cells, whose random combinations have the cells' (shrunken) correlation.
 
-    A draw is ``w @ (scores + offset) + noise * e`` with standard normal w (one per cell) and e (one per gene).
+    A draw is ``w @ (scores + offset) + noise * e``, standard normal w (one per cell) and e (one per gene).
 
     Attributes
     ----------
@@ -37,7 +37,8 @@ class Dependence(NamedTuple):
         """From values of cells x genes, shrinking correlations between genes by a share of themselves."""
         n_cells, n_genes = x.shape
         if n_cells < FEWEST_CELLS:
-            return cls(sparse.csr_matrix((0, n_genes), dtype=np.float32), *np.float32([[0], [1]]).repeat(n_genes, 1))
+            nothing = sparse.csr_matrix((0, n_genes), dtype=np.float32)
+            return cls(nothing, np.zeros(n_genes, dtype=np.float32), np.ones(n_genes, dtype=np.float32))
         z = standard_scores(x)
         share = shrinkage_intensity(z) if shrinkage == "ledoit-wolf" else float(shrinkage)
         noise = np.sqrt(np.where(z.any(axis=0), share, 1.0))

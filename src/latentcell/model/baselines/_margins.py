@@ -21,7 +21,7 @@ class ValueCounts(NamedTuple):
 
     gene: np.ndarray
     value: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
 
 
 def value_counts(x: sparse.csc_matrix) -> ValueCounts:
@@ -35,7 +35,7 @@ def value_counts(x: sparse.csc_matrix) -> ValueCounts:
     Examples
     --------
     >>> found = value_counts(sparse.csc_matrix([[0, 2.0], [5, 2], [5, 0]]))
-    >>> list(zip(found.gene.tolist(), found.value.tolist(), found.count.tolist()))
+    >>> list(zip(found.gene.tolist(), found.value.tolist(), found.number.tolist()))
     [(0, 0.0, 1), (0, 5.0, 2), (1, 0.0, 1), (1, 2.0, 2)]
     """
     x = x.copy()
@@ -68,9 +68,9 @@ class EmpiricalMargins(NamedTuple):
     @classmethod
     def fit(cls, x: sparse.csc_matrix) -> Self:
         """The margins of cells x genes."""
-        gene, value, count = value_counts(x)
+        gene, value, number = value_counts(x)
         start = np.searchsorted(gene, np.arange(x.shape[1]))
-        below = np.cumsum(count) - count - np.arange(x.shape[1])[gene] * x.shape[0]
+        below = np.cumsum(number) - number - np.arange(x.shape[1])[gene] * x.shape[0]
         return cls(value, ndtri(below / x.shape[0]), start)
 
     def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
@@ -149,9 +149,9 @@ def fit_negative_binomial(found: ValueCounts, n_cells: int, n_genes: int) -> tup
     """
 
     def total(per_value: np.ndarray) -> np.ndarray:
-        return np.bincount(gene, weights=count * per_value, minlength=n_genes)
+        return np.bincount(gene, weights=number * per_value, minlength=n_genes)
 
-    gene, value, count = found
+    gene, value, number = found
     mean = total(value) / n_cells
     over = total(value**2) / n_cells - mean**2 > mean * (1 + 1e-9)
     low, high = (np.full(n_genes, bound) for bound in _LOG_SIZE)

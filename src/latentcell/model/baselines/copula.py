@@ -12,8 +12,9 @@ from latentcell.model._base import own_params
 from latentcell.model._generation import check_choice
 from latentcell.train.loading import Cells
 
-from ._base import AbstractBaseline, Draw, Drawn, rows_of_group
+from ._base import AbstractBaseline
 from ._dependence import Dependence, Shrinkage
+from ._groups import Draw, Drawn, rows_of_group
 from ._margins import EmpiricalMargins, NegativeBinomialMargins
 
 Margins = Literal["nb", "empirical"]
@@ -130,7 +131,7 @@ class GaussianCopula(AbstractBaseline):
         return draw
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for i, (genes, margins, (scores, offset, noise)) in enumerate(self._groups):
             parts = {
                 "genes": genes,

@@ -10,7 +10,8 @@ from latentcell._errors import DataError
 from latentcell.model._base import own_params
 from latentcell.train.loading import Cells
 
-from ._base import AbstractBaseline, Draw, Drawn, rows_of_group
+from ._base import AbstractBaseline
+from ._groups import Draw, Drawn, members_of, rows_of_group
 
 
 class GeneShuffle(AbstractBaseline):
@@ -50,9 +51,7 @@ class GeneShuffle(AbstractBaseline):
     ((20, 1000), True)
     """
 
-    def __init__(
-        self, adata: AnnData | None = None, *, registry: dict | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, adata: AnnData | None = None, *, registry: dict | None = None, seed: int = 0) -> None:
         super().__init__(adata, registry, own_params(locals()))
 
     @property
@@ -67,10 +66,12 @@ class GeneShuffle(AbstractBaseline):
         if self.adata is None:
             raise DataError("GeneShuffle draws from real cells: load(dir, adata)")
         cells = self._collect(self.adata, check=False)
-        members = self._members(cells)
+        members = members_of(self._known_groups, cells)
         by_gene: dict[int, sparse.csc_matrix] = {}
 
         def draw(group: int, n_cells: int, rng: np.random.Generator) -> Drawn:
+            if not len(members[group]):
+                raise DataError("the attached cells lack a label or batch that GeneShuffle was trained on")
             if group not in by_gene:
                 by_gene[group] = rows_of_group(cells, members[group]).tocsc()
             return shuffled(by_gene[group], n_cells, rng), None

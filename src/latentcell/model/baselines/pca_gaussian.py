@@ -11,7 +11,8 @@ from latentcell._errors import DataError
 from latentcell.model._base import own_params
 from latentcell.train.loading import Cells
 
-from ._base import AbstractBaseline, Draw, Drawn, rows_of_group
+from ._base import AbstractBaseline
+from ._groups import Draw, Drawn, rows_of_group
 
 _TARGET_SUM = 1e4
 
