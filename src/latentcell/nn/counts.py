@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions import NegativeBinomial as NegativeBinomialDistribution
 from torch.distributions import Poisson as PoissonDistribution
 from torch.nn import functional as F
 
+from .count_draws import CountNegativeBinomial
 from .count_loss import negative_binomial_nll, poisson_nll, zero_inflated_negative_binomial_nll
 from .zero_inflated import ZeroInflated
 
@@ -159,7 +159,7 @@ class NegativeBinomial(CountLikelihood):
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
         """Negative binomial distribution of each count (cells x genes)."""
         log_theta = self._bounded(raw)
-        return NegativeBinomialDistribution(
+        return CountNegativeBinomial(
             total_count=log_theta.exp(), logits=self.log_mean(raw, library) - log_theta, validate_args=False
         )
 

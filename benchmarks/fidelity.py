@@ -1,0 +1,314 @@
+"""Generated beside real cells: every generator, on PBMC3k and Kang's cells, by lc.metrics.fidelity.
+
+    python benchmarks/fidelity.py table pbmc3k|kang [--seeds 0 1 2] [--methods CVAE ...] [--csv table.csv]
+    python benchmarks/fidelity.py rare [--repeats 5] [--methods CVAE ...]       a rare type topped up
+    python benchmarks/fidelity.py memory [--cells 1000000]     cells streamed to disk
+
+Needs LATENTCELL_DATA. Protocol: 60 % of each type train, 20 % choose variable genes and are the basis of the
+scores, 20 % are judged; as many cells of each type are generated as are judged. `real`: training cells.
+"""
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from scipy import sparse, stats
+
+import latentcell as lc
+
+N_GENES = 1000
+HEADLINES = [
+    "classifier_auc_genes",
+    "classifier_auc_pcs",
+    "mmd2",
+    "wasserstein2",
+    "neighbor_mixing",
+    "coverage",
+    "ks_genes",
+    "ks_library_size",
+    "ks_detected_genes",
+    "marker_lfc_slope",
+    "gene_correlation",
+    "label_f1",
+    "train_on_generated_f1",
+    "nearer_to_training",
+]
+
+
+def data_folder() -> Path:
+    return Path(os.environ["LATENTCELL_DATA"])
+
+
+def pbmc3k() -> tuple[ad.AnnData, str, str | None]:
+    adata = sc.read_h5ad(data_folder() / "pbmc3k_raw.h5ad")
+    adata.var_names_make_unique()
+    labels = pd.read_csv(data_folder() / "pbmc3k_seurat9.csv", index_col=0).iloc[:, 0]
+    adata = adata[labels.index].copy()
+    adata.obs["cell_type"] = pd.Categorical(labels.to_numpy().astype(str))
+    sc.pp.filter_genes(adata, min_cells=3)
+    return adata, "cell_type", None
+
+
+def kang() -> tuple[ad.AnnData, str, str | None]:
+    adata = sc.read_h5ad(data_folder() / "kang_ifnb.h5ad")
+    adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).astype("category")
+    sc.pp.filter_genes(adata, min_cells=3)
+    return adata, "cell_type", "condition"
+
+
+DATA = {"pbmc3k": pbmc3k, "kang": kang}
+
+
+def split(adata: ad.AnnData, key: str, seed: int) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData]:
+    """Training, basis and judged cells: 60, 20, 20 % of each type; the genes most variable in the second."""
+    rng = np.random.default_rng(seed)
+    part = np.zeros(adata.n_obs, dtype=int)
+    for name in adata.obs[key].unique():
+        rows = rng.permutation(np.flatnonzero(adata.obs[key] == name))
+        fifth = round(len(rows) * 0.2)
+        part[rows[:fifth]], part[rows[fifth : 2 * fifth]] = 1, 2
+    basis = adata[part == 1].copy()
+    sc.pp.highly_variable_genes(basis, n_top_genes=N_GENES, flavor="seurat_v3")
+    genes = basis.var_names[basis.var["highly_variable"]]
+    train, basis, judged = (adata[part == i, genes].copy() for i in range(3))
+    for cells in (train, basis, judged):
+        cells.uns.clear()
+    filled = np.asarray(train.X.sum(1)).ravel() > 0
+    return train[filled].copy(), basis, judged
+
+
+def deep(name: str, source: str = "posterior", **arguments) -> Callable:
+    def generate(train: ad.AnnData, key: str, batch: str | None, want: list, seed: int) -> ad.AnnData:
+        Model = getattr(lc.model, name)
+        Model.setup_anndata(train, labels_key=key, batch_key=batch)
+        model = Model(train, seed=seed, **arguments)
+        model.train(enable_progress_bar=False, accelerator="cpu")
+        return model.generate(labels=want, source=source, seed=seed)
+
+    return generate
+
+
+def baseline(name: str, **arguments) -> Callable:
+    def generate(train: ad.AnnData, key: str, batch: str | None, want: list, seed: int) -> ad.AnnData:
+        Model = getattr(lc.model, name)
+        Model.setup_anndata(train, labels_key=key)
+        model = Model(train, **arguments)
+        model.train()
+        return model.generate(labels=want, seed=seed)
+
+    return generate
+
+
+def scvi(train: ad.AnnData, key: str, batch: str | None, want: list, seed: int) -> ad.AnnData:
+    """Posterior predictive draws of SCVI for training cells of the labels asked for: it has no generate."""
+    import scvi as scvi_tools
+
+    scvi_tools.settings.seed = seed
+    scvi_tools.settings.verbosity = 40
+    scvi_tools.model.SCVI.setup_anndata(train, batch_key=batch)
+    model = scvi_tools.model.SCVI(train, gene_likelihood="nb")
+    model.train(enable_progress_bar=False, accelerator="cpu")
+    rng = np.random.default_rng(seed)
+    labels = train.obs[key].astype(str).to_numpy()
+    rows = np.array([rng.choice(np.flatnonzero(labels == name)) for name in want])
+    distinct, back = np.unique(rows, return_inverse=True)
+    most = np.bincount(back).max()
+    draws = model.posterior_predictive_sample(indices=distinct, n_samples=int(most) + 1).todense()
+    turn = pd.Series(back).groupby(back).cumcount().to_numpy()
+    x = sparse.csr_matrix(draws[back, :, turn].astype("f4"))
+    obs = pd.DataFrame({key: pd.Categorical(want)}, index=[f"scvi{i}" for i in range(len(want))])
+    return ad.AnnData(x, obs=obs, var=train.var[[]])
+
+
+GENERATORS: dict[str, Callable] = {
+    "CVAE": deep("CVAE"),
+    "CVAE, prior": deep("CVAE", "prior"),
+    "CVAE, mixture": deep("CVAE", "mixture"),
+    "CVAE, gene-cell": deep("CVAE", dispersion="gene-cell"),
+    "VAE": deep("VAE"),
+    "VAE, mixture": deep("VAE", "mixture"),
+    "VAE, gene-cell": deep("VAE", dispersion="gene-cell"),
+    "VSC": deep("VSC"),
+    "AE": deep("AE", "mixture"),
+    "DCA": deep("DCA", "mixture"),
+    "GeneShuffle": baseline("GeneShuffle"),
+    "GaussianCopula": baseline("GaussianCopula"),
+    "GaussianCopula, empirical": baseline("GaussianCopula", margins="empirical"),
+    "PCAGaussian": baseline("PCAGaussian"),
+    "SCVI": scvi,
+}
+
+
+def table(args: argparse.Namespace) -> None:
+    adata, key, batch = DATA[args.data]()
+    found = []
+    for seed in args.seeds:
+        train, basis, judged = split(adata, key, seed)
+        want = judged.obs[key].astype(str).tolist()
+        for name in args.methods or GENERATORS:
+            start = time.time()
+            new = GENERATORS[name](train.copy(), key, batch, want, seed)
+            seconds = time.time() - start
+            scores = lc.metrics.fidelity(judged, new, key, train, basis=basis, seed=seed)
+            found.append(scores.assign(method=name, seed=seed, seconds=seconds))
+            overall = scores[scores["group"] == "all"].set_index("metric")
+            shown = "  ".join(f"{m} {overall['value'].get(m, np.nan):.3f}" for m in HEADLINES)
+            print(f"{args.data} seed {seed} {name:26s} {seconds:5.0f} s  {shown}", flush=True)
+    result = pd.concat(found)
+    if args.csv:
+        result.to_csv(args.csv, index=False)
+    overall = result[result["group"] == "all"]
+    wide = overall.pivot_table(index="method", columns="metric", values="value", sort=False)
+    wide.loc["real"] = overall.groupby("metric")["real"].mean()
+    wide.loc["chance"] = overall.groupby("metric")["chance"].mean()
+    with pd.option_context("display.width", 250, "display.max_columns", None):
+        print(wide[[m for m in HEADLINES if m in wide]].round(3))
+
+
+RARE, TOP_UP, FEW = "CD8 T", 400, (5, 10, 20, 40)
+
+
+def log_counts(counts: np.ndarray) -> np.ndarray:
+    return np.log1p(counts / np.maximum(counts.sum(1, keepdims=True), 1) * 1e4)
+
+
+def smote(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Chawla et al. 2002: points between a cell and one of its five nearest in the class (log values)."""
+    distance = ((x[:, None] - x[None]) ** 2).sum(-1)
+    near = np.argsort(distance, axis=1)[:, 1:6]
+    start = rng.integers(len(x), size=n)
+    end = near[start, rng.integers(near.shape[1], size=n)]
+    return x[start] + rng.random((n, 1)) * (x[end] - x[start])
+
+
+def rare(args: argparse.Namespace) -> None:
+    """F1 of a rare type in unseen real cells, after its training cells were topped up by each method."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import f1_score
+
+    adata, key, _ = pbmc3k()
+    rows = []
+    for repeat in range(args.repeats):
+        train, basis, judged = split(adata, key, repeat)
+        train = ad.concat([train, basis])  # nothing is chosen here that needs cells of its own
+        x_test, y_test = log_counts(judged.X.toarray()), judged.obs[key].astype(str).to_numpy()
+        labels = train.obs[key].astype(str).to_numpy()
+        rng = np.random.default_rng(repeat)
+        of_rare = rng.permutation(np.flatnonzero(labels == RARE))
+        for n in (*FEW, len(of_rare)):
+            kept = np.sort(np.concatenate([np.flatnonzero(labels != RARE), of_rare[:n]]))
+            few = train[kept].copy()
+            few.obs[key] = few.obs[key].astype(str).astype("category")
+            x, y = log_counts(few.X.toarray()), few.obs[key].astype(str).to_numpy()
+            mine, new = x[y == RARE], max(TOP_UP - n, 0)
+            more: dict[str, np.ndarray | None] = {"none": None, "class weights": None}
+            if n in FEW:
+                more["duplicates"] = mine[rng.integers(n, size=new)]
+                more["SMOTE"] = smote(mine, new, rng)
+                for name in args.methods:
+                    drawn = GENERATORS[name](few.copy(), key, None, [RARE] * new, repeat)
+                    more[name] = log_counts(drawn.X.toarray())
+            for name, added in more.items():
+                weights = "balanced" if name == "class weights" else None
+                xs = x if added is None else np.concatenate([x, added])
+                ys = y if added is None else np.concatenate([y, np.full(new, RARE)])
+                for kind, classifier in {
+                    "RF": RandomForestClassifier(200, class_weight=weights, random_state=repeat),
+                    "LR": LogisticRegression(C=0.01, max_iter=500, class_weight=weights),
+                }.items():
+                    guess = classifier.fit(xs, ys).predict(x_test)
+                    f1 = f1_score(y_test == RARE, guess == RARE)
+                    others = f1_score(y_test, guess, average="macro", labels=sorted(set(y_test) - {RARE}))
+                    rows.append((repeat, n if n in FEW else "all", name, kind, f1, others))
+            print(repeat, n, {r[2] + " " + r[3]: round(r[4], 2) for r in rows[-2 * len(more) :]}, flush=True)
+    result = pd.DataFrame(
+        rows, columns=["repeat", "cells", "method", "classifier", "f1", "f1 of other types"]
+    )
+    if args.csv:
+        result.to_csv(args.csv, index=False)
+    for value in ("f1", "f1 of other types"):
+        spread = result.pivot_table(
+            index="method", columns=["cells", "classifier"], values=value, aggfunc=["mean", "std"], sort=False
+        )
+        print(f"{value}: mean, then standard deviation over {args.repeats} repeats")
+        print(spread.round(2).to_string())
+
+
+def memory(args: argparse.Namespace) -> None:
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(2000, 0.2), size=3)
+    kind = np.arange(3000) % 3
+    x = rng.poisson(shares[kind] * rng.lognormal(7.5, 0.4, (3000, 1))).astype("f4")
+    adata = ad.AnnData(sparse.csr_matrix(x))
+    adata.obs["kind"] = pd.Categorical(np.array(["a", "b", "c"])[kind])
+    lc.model.CVAE.setup_anndata(adata, labels_key="kind")
+    model = lc.model.CVAE(adata)
+    model.train(40, enable_progress_bar=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.time()
+        path = model.generate(args.cells, out=Path(folder) / "new.h5ad")
+        seconds = time.time() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        size = path.stat().st_size / 2**30
+        new = sc.read_h5ad(path, backed="r")
+        total, square, done = np.zeros(2000), np.zeros(2000), 0
+        for start_row in range(0, new.n_obs, 20_000):
+            part = new.X[start_row : start_row + 20_000]
+            total += np.asarray(part.sum(0)).ravel()
+            square += np.asarray(part.power(2).sum(0)).ravel()
+            done += part.shape[0]
+        depth_ks = stats.ks_2samp(new.obs["library_size"], x.sum(1)).statistic
+        shares_of = new.obs["kind"].value_counts(normalize=True).round(3).to_dict()
+    mean = total / done
+    real_sd, sd = x.std(0), np.sqrt(square / done - mean**2)
+    print(f"{args.cells} cells x 2000 genes in {seconds:.0f} s, {size:.2f} GiB on disk")
+    print(f"peak memory {peak:.2f} GiB, of which {before:.2f} before it starts")
+    print(
+        f"r of gene means {np.corrcoef(mean, x.mean(0))[0, 1]:.4f}, "
+        f"of deviations {np.corrcoef(sd, real_sd)[0, 1]:.4f}"
+    )
+    print(
+        f"sum of means {mean.sum():.1f}, real {x.mean(0).sum():.1f}; "
+        f"KS of depth {depth_ks:.4f}; kinds {shares_of}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("table")
+    one.add_argument("data", choices=DATA)
+    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    one.add_argument("--methods", nargs="+", choices=GENERATORS)
+    one.add_argument("--csv")
+    one.set_defaults(run=table)
+    one = commands.add_parser("rare")
+    one.add_argument("--repeats", type=int, default=5)
+    default = ["GeneShuffle", "GaussianCopula", "CVAE", "CVAE, mixture", "VAE"]
+    one.add_argument("--methods", nargs="*", choices=GENERATORS, default=default)
+    one.add_argument("--csv")
+    one.set_defaults(run=rare)
+    one = commands.add_parser("memory")
+    one.add_argument("--cells", type=int, default=1_000_000)
+    one.set_defaults(run=memory)
+    args = parser.parse_args()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        args.run(args)
+
+
+if __name__ == "__main__":
+    main()
