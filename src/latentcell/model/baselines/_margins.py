@@ -12,6 +12,9 @@ _LOG_SIZE = (-8.0, 14.0)
 _APART = 100.0
 """Distance of two genes' scores in one sorted list: more than any two normal scores are apart."""
 
+_N_LISTED = 32
+"""Counts from 0 that are looked up in a list; larger ones are computed one by one, which takes longer."""
+
 _LARGEST = 8.0
 """Scores beyond it (one in 10^15) count as it, so that no quantile is infinite."""
 
@@ -107,21 +110,34 @@ class NegativeBinomialMargins(NamedTuple):
 
     def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
         """Counts at normal scores `z` (cells x genes); float32."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            zeros = np.where(
-                np.isinf(self.size), np.exp(-self.mean), np.exp(-self.size * np.log1p(self.mean / self.size))
-            )
-        cells, genes = np.nonzero(z > ndtri(zeros))
-        u = ndtr(np.minimum(z[cells, genes].astype(np.float64), _LARGEST))
+        steps = ndtri(self._cumulative(np.arange(_N_LISTED)[:, None]).T)
+        cells, genes = np.nonzero(z > steps[:, 0])
+        scores = np.minimum(z[cells, genes].astype(np.float64), _LARGEST)
+        keys = np.arange(len(steps))[:, None] * _APART + np.clip(steps, -_APART / 3, _APART / 3)
+        at = np.searchsorted(keys.ravel(), genes * _APART + scores) - genes * _N_LISTED
+        found = at.astype(np.float32)
+        larger = found == _N_LISTED
+        found[larger] = self._inverse(ndtr(scores[larger]), genes[larger])
+        return sparse.csr_matrix((found, (cells, genes)), shape=z.shape)
+
+    def _cumulative(self, counts: np.ndarray) -> np.ndarray:
+        """Probability of at most so many counts (counts x genes)."""
+        plain = np.isinf(self.size)
+        found = np.empty((len(counts), len(plain)))
+        found[:, plain] = stats.poisson.cdf(counts, self.mean[plain])
+        size, mean = self.size[~plain], self.mean[~plain]
+        found[:, ~plain] = stats.nbinom.cdf(counts, size, size / (size + mean))
+        return found
+
+    def _inverse(self, u: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """Counts of `genes` at probabilities `u` (each: entries)."""
         mean, size = self.mean[genes], self.size[genes]
-        found = np.empty(len(u))
         plain = np.isinf(size)
+        found = np.empty(len(u))
         found[plain] = stats.poisson.ppf(u[plain], mean[plain])
         size, mean = size[~plain], mean[~plain]
         found[~plain] = stats.nbinom.ppf(u[~plain], size, size / (size + mean))
-        drawn = sparse.csr_matrix((found.astype(np.float32), (cells, genes)), shape=z.shape)
-        drawn.eliminate_zeros()
-        return drawn
+        return found
 
 
 def fit_negative_binomial(found: ValueCounts, n_cells: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +160,8 @@ def fit_negative_binomial(found: ValueCounts, n_cells: int, n_genes: int) -> tup
 
     References
     ----------
-    Levin and Reeds, Annals of Statistics 1977, `doi:10.1214/aos/1176343747
-    <https://doi.org/10.1214/aos/1176343747>`__: when the solution exists.
+    Levin and Reeds, Annals of Statistics 1977, `doi:10.1214/aos/1176343741
+    <https://doi.org/10.1214/aos/1176343741>`__: when the solution exists.
     """
 
     def total(per_value: np.ndarray) -> np.ndarray:

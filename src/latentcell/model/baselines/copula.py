@@ -49,8 +49,8 @@ class GaussianCopula(AbstractBaseline):
     shrinkage
         :math:`\lambda`, 0 to 1: share of each gene's score that is its own. 0.2 by default: see the
         documentation for what others give. ``"ledoit-wolf"``: in each group the intensity that brings the
-        correlation matrix nearest to the truth element by element. It is large where cells are few (0.7 to 1
-        on single cells), and genes then vary together too little, depth most of all.
+        correlation matrix nearest to the truth element by element. It is large where cells are few (0.6 to
+        0.96 in the types of PBMC3k), and genes then vary together too little, depth most of all.
     max_cells
         Cells of a group that correlations are taken from at most, drawn at random (margins are of all). It
         bounds the size of the model and the time of a draw; the standard error of a correlation from 2,000

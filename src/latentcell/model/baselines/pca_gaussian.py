@@ -21,8 +21,8 @@ class PCAGaussian(AbstractBaseline):
     r"""PCA-Gaussian: scores of principal components, normal in each label and batch, mapped back to genes.
 
     Its cells are combinations of the components and have nothing beside: no noise of single genes, and no
-    exact zeros but those below 0. On principal components they can hardly be told from real cells, on genes
-    at a glance. It is here as the example of what a measure on components does not see.
+    exact zeros but those below 0. On the leading components they look like real cells, on genes they are told
+    at a glance. It is here as the example of what a measure on components of the training cells does not see.
 
     Of counts it models :math:`\log(1 + 10^4 x / \sum x)` over the model's genes, and that is what it gives:
     ``X`` holds no counts, and ``uns["latentcell"]["scale"]`` is ``"log1p"``. Other data stay on their scale
