@@ -224,3 +224,79 @@ def test_one_group_keeps_the_order_of_genes(cells):
     assert [label.get_text() for label in ax.get_xticklabels()] == list(cells.var_names)
     assert group_names(ax) == ["everything"]
     assert list(ax.lines) == []
+
+
+# --- side by side ---
+
+
+@pytest.fixture
+def both(cells):
+    cells.obs["is_generated"] = np.arange(60) >= 40
+    return cells
+
+
+def halves(figure):
+    return [ax for ax in figure.axes if ax.get_title()]
+
+
+def test_split_shows_each_kind_with_the_same_genes_groups_and_colours(both):
+    both.X[45, 2] = 50  # only generated cells have such a value
+    both.uns["cell_type_colors"] = ["#ff0000", "#00ff00", "#0000ff"]
+    figure = lc.pl.heatmap(both, "cell_type", split="is_generated", genes=["gene5", "gene2"])
+    left, right = halves(figure)
+    assert [ax.get_title() for ax in (left, right)] == [
+        "real: 40 cells, 2 genes",
+        "generated: 20 cells, 2 genes",
+    ]
+    codes = both.obs["cell_type"].cat.codes.to_numpy()
+    for ax, own in ((left, np.arange(40)), (right, np.arange(40, 60))):
+        order = own[np.argsort(codes[own], kind="stable")]
+        np.testing.assert_array_equal(shown(ax), both[order, ["gene5", "gene2"]].X)
+        assert group_names(ax) == ["T cell", "B cell", "NK"]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["gene5", "gene2"]
+        image = strip(ax).images[0]
+        assert [to_hex(image.cmap(i)) for i in range(3)] == ["#ff0000", "#00ff00", "#0000ff"]
+    drawn = both[:, ["gene5", "gene2"]].X
+    assert left.images[0].get_clim() == right.images[0].get_clim() == (0, np.percentile(drawn, 99))
+    assert [ax.get_ylabel() for ax in figure.axes if ax not in (left, right)] == ["X"]  # one colour bar
+
+
+def test_split_standardises_and_orders_genes_over_all_that_is_drawn(both):
+    both.X[40:] *= 3
+    figure = lc.pl.heatmap(both, "cell_type", split="is_generated", standardize="gene")
+    left, right = halves(figure)
+    names = [[label.get_text() for label in ax.get_xticklabels()] for ax in (left, right)]
+    assert names[0] == names[1]
+    values = np.concatenate([shown(left), shown(right)])
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(values.std(axis=0), 1)
+    assert shown(right).mean() > 0 > shown(left).mean()
+
+
+def test_split_by_any_column_thins_each_part_and_leaves_out_the_rest(both):
+    both.obs["donor"] = pd.Categorical(np.repeat(["x", "y", None], [45, 12, 3]), ["unused", "x", "y"])
+    figure = lc.pl.heatmap(both, "cell_type", split="donor", max_cells=30)
+    titles = [ax.get_title() for ax in halves(figure)]
+    assert len(titles) == 2
+    assert titles[0].startswith("x: ")
+    assert " of 45 cells" in titles[0]
+    assert titles[1] == "y: 12 cells, 8 genes"
+
+
+def test_split_names_do_not_overlap_and_are_not_cut(pbmc, overlaps):
+    pbmc.obs["is_generated"] = np.arange(pbmc.n_obs) % 4 == 0
+    figure = lc.pl.heatmap(pbmc, "bulk_labels", split="is_generated", genes=list(pbmc.var_names[:20]))
+    texts = [text for ax in halves(figure) for text in (*strip(ax).texts, ax.title, *ax.get_xticklabels())]
+    assert overlaps(figure, texts) == ([], [])
+    left, right = halves(figure)
+    names = [text.get_window_extent() for text in strip(right).texts]
+    assert not any(left.get_window_extent().overlaps(box) for box in names)
+
+
+def test_split_that_cannot_be_drawn(both):
+    with pytest.raises(DataError, match="split='kind'"):
+        lc.pl.heatmap(both, "cell_type", split="kind")
+    assert plt.get_fignums() == []
+    _, ax = plt.subplots()
+    with pytest.raises(DataError, match="ax: it holds one panel"):
+        lc.pl.heatmap(both, "cell_type", split="is_generated", ax=ax)

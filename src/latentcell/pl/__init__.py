@@ -1,6 +1,7 @@
 """Figures: each function draws what it is given and returns Matplotlib's Axes or Figure; none trains."""
 
 from ._architecture import architecture
+from ._augmentation import augmentation
 from ._denoised import denoised
 from ._embedding import embedding
 from ._heatmap import heatmap
@@ -8,4 +9,13 @@ from ._history import history
 from ._mean_variance import mean_variance
 from ._scores import scores
 
-__all__ = ["architecture", "denoised", "embedding", "heatmap", "history", "mean_variance", "scores"]
+__all__ = [
+    "architecture",
+    "augmentation",
+    "denoised",
+    "embedding",
+    "heatmap",
+    "history",
+    "mean_variance",
+    "scores",
+]

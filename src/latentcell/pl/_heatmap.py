@@ -9,18 +9,16 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 
+from latentcell import _keys
 from latentcell._errors import DataError
 
 from ._canvas import spread
 from ._colors import MISSING, MISSING_COLOR, check_layer, label_colors, obs_labels
-
-_FEWEST_CELLS = 10
-"""Groups are not thinned below this."""
+from ._matrix import chosen_genes, chosen_rows, dense_values, order_by_group
 
 _MOST_GENE_NAMES = 60
-_RANKINGS = (("highly_variable_rank", True), ("dispersions_norm", False), ("variances_norm", False))
-"""Columns of ``var`` that rank highly variable genes, and whether low is first."""
 
 
 def heatmap(
@@ -33,9 +31,10 @@ def heatmap(
     max_genes: int = 200,
     standardize: Literal["gene"] | None = None,
     unit: str | None = None,
+    split: str | None = None,
     seed: int = 0,
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes | Figure:
     """Draw expression as a heat map: cells in rows, ordered by group, and genes in columns.
 
     A bar at the left has the colours and names of the groups (in the order of their categories, cells
@@ -69,6 +68,11 @@ def heatmap(
     unit
         What the values are, for the colour bar, e.g. ``"log1p CP10k"``; by default the name of the layer
         or ``"X"``.
+    split
+        Column of ``obs``, e.g. ``"is_generated"``: a heat map for each of its values, side by side, with the
+        same genes, the same order of groups and the same colours. `max_cells` then holds for each of them,
+        and z-scores and the order of genes come from all cells that are drawn. Cells without a value are
+        left out.
     seed
         Seed of the sample.
     ax
@@ -76,7 +80,7 @@ def heatmap(
 
     Returns
     -------
-    The Axes of the heat map.
+    The Axes of the heat map; with `split` the Figure.
 
     Raises
     ------
@@ -98,118 +102,75 @@ def heatmap(
     check_layer(adata, layer)
     if standardize not in (None, "gene"):
         raise DataError(f"standardize={standardize!r}: use 'gene' or None.")
-    columns = _genes(adata, genes, max_genes)
-    rows = _rows(labels.codes, max_cells, seed)
-    if not len(rows):
+    parts = _parts(adata, split)
+    if ax is not None and split is not None:
+        raise DataError("ax: it holds one panel, and split= draws several. Leave ax out.")
+    columns = chosen_genes(adata, genes, max_genes)
+    rows = [cells[chosen_rows(labels.codes[cells], max_cells, seed)] for cells in parts.values()]
+    if not any(map(len, rows)):
         raise DataError("adata: there are no cells to draw.")
-    values = _dense(adata, rows, columns, layer)
+    drawn = np.concatenate(rows)
+    values = dense_values(adata, drawn, columns, layer)
     if standardize == "gene":
         deviation = values.std(axis=0)
         values = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
-    codes = labels.codes[rows]
     if genes is None:
-        order = _by_group(values, codes)
+        order = order_by_group(values, labels.codes[drawn])
         values, columns = values[:, order], columns[order]
 
-    if ax is None:
-        width, height = plt.rcParams["figure.figsize"]
-        names = 0.5 * max(map(len, labels.categories), default=0) * plt.rcParams["font.size"] / 72
-        _, ax = plt.subplots(figsize=(width + names, height), layout="constrained")
+    axes = [ax] if ax is not None else _new_axes(len(parts), labels)
     low, high, cmap, extend = _range(values)
-    image = ax.imshow(
-        _enlarged(values),
-        aspect="auto",
-        vmin=low,
-        vmax=high,
-        cmap=cmap,
-        interpolation_stage="data",
-        extent=(-0.5, values.shape[1] - 0.5, len(values) - 0.5, -0.5),
+    ends = np.cumsum([len(some) for some in rows])[:-1]
+    for panel, some, cells in zip(axes, np.split(values, ends), rows, strict=True):
+        image = panel.imshow(
+            _enlarged(some),
+            aspect="auto",
+            vmin=low,
+            vmax=high,
+            cmap=cmap,
+            interpolation_stage="data",
+            extent=(-0.5, some.shape[1] - 0.5, len(cells) - 0.5, -0.5),
+        )
+        panel.grid(False)
+        panel.set_yticks([])
+        _label_genes(panel, list(adata.var_names[columns]))
+    figure = axes[0].figure
+    assert figure is not None
+    bar = figure.colorbar(
+        image, ax=axes if split is not None else axes[0], shrink=0.6, aspect=20, extend=extend
     )
-    ax.grid(False)
-    ax.set_yticks([])
-    _label_genes(ax, list(adata.var_names[columns]))
-    assert ax.figure is not None
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=20, extend=extend)
     name = unit or layer or "X"
     bar.set_label(f"z-score of {name}" if standardize == "gene" else name)
     bar.outline.set_visible(False)
-    shown = f"{len(rows):,} cells" if len(rows) == adata.n_obs else f"{len(rows):,} of {adata.n_obs:,} cells"
-    ax.set_title(f"{shown}, {len(columns):,} genes" if len(columns) > 1 else shown, fontsize="medium")
-    _group_bar(ax, codes, list(labels.categories), label_colors(adata, groupby, labels))
-    return ax
+    colors = label_colors(adata, groupby, labels)
+    for panel, (part, members), cells in zip(axes, parts.items(), rows, strict=True):
+        shown = f"{len(cells):,} cells"
+        if len(cells) < len(members):
+            shown = f"{len(cells):,} of {len(members):,} cells"
+        shown += f", {len(columns):,} genes" if len(columns) > 1 else ""
+        panel.set_title(f"{part}: {shown}" if part else shown, fontsize="medium")
+    for panel, cells in zip(axes, rows, strict=True):
+        _group_bar(panel, labels.codes[cells], list(labels.categories), colors)
+    return axes[0] if split is None else figure  # type: ignore[return-value]
 
 
-def _genes(adata: AnnData, genes: Sequence[str] | None, max_genes: int) -> np.ndarray:
-    """Positions of the genes to draw."""
-    if genes is not None:
-        genes = [genes] if isinstance(genes, str) else list(genes)
-        positions = adata.var_names.get_indexer(pd.Index(genes)) if adata.var_names.is_unique else None
-        if positions is None:
-            raise DataError("adata.var_names are not unique; call adata.var_names_make_unique() first.")
-        unknown = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
-        if unknown:
-            raise DataError(
-                f"genes: {len(unknown)} of them are not in adata.var_names: "
-                f"{', '.join(map(repr, unknown[:12]))}. "
-                f"The names there look like: {', '.join(map(repr, adata.var_names[:3]))}."
-            )
-        if not genes:
-            raise DataError("genes: name at least one gene, or leave it out for the highly variable ones.")
-        return positions
-    chosen = np.arange(adata.n_vars)
-    if "highly_variable" in adata.var:
-        chosen = np.flatnonzero(adata.var["highly_variable"].to_numpy(dtype=bool))
-    if len(chosen) > max_genes:
-        for column, ascending in _RANKINGS:
-            if column in adata.var:
-                ranks = adata.var[column].iloc[chosen].to_numpy(dtype=float)
-                ranks = np.where(np.isnan(ranks), np.inf, ranks if ascending else -ranks)
-                chosen = np.sort(chosen[np.argsort(ranks, kind="stable")[:max_genes]])
-                break
-        chosen = chosen[:max_genes]
-    if not len(chosen):
-        raise DataError('adata.var["highly_variable"] marks no gene; name some with genes=.')
-    return chosen
+def _parts(adata: AnnData, split: str | None) -> dict[str, np.ndarray]:
+    """Cells of each heat map, by its title."""
+    if split is None:
+        return {"": np.arange(adata.n_obs)}
+    labels = obs_labels(adata, split, "split")
+    names = {"False": "real", "True": "generated"} if split == _keys.IS_GENERATED else {}
+    parts = {names.get(name, name): np.flatnonzero(labels == name) for name in labels.categories}
+    return {name: cells for name, cells in parts.items() if len(cells)} or {"": np.arange(0)}
 
 
-def _rows(codes: np.ndarray, max_cells: int, seed: int) -> np.ndarray:
-    """Cells to draw, ordered by group and within it as they are in the data; missing groups last."""
-    groups = [np.flatnonzero(codes == code) for code in [*range(codes.max(initial=-1) + 1), -1]]
-    if len(codes) > max_cells:
-        rng = np.random.default_rng(seed)
-        kept = [
-            min(len(group), max(_FEWEST_CELLS, round(len(group) * max_cells / len(codes))))
-            for group in groups
-        ]
-        groups = [np.sort(rng.choice(group, n, replace=False)) for group, n in zip(groups, kept, strict=True)]
-    return np.concatenate(groups)
-
-
-def _dense(adata: AnnData, rows: np.ndarray, columns: np.ndarray, layer: str | None) -> np.ndarray:
-    """Drawn cells x drawn genes. They are read in the order of the file, which backed data need."""
-    rows_in_file, row_places = np.unique(rows, return_inverse=True)
-    columns_in_file, column_places = np.unique(columns, return_inverse=True)
-    shown = adata[rows_in_file, columns_in_file]
-    if adata.isbacked:
-        shown = shown.to_memory()
-    values = shown.X if layer is None else shown.layers[layer]
-    if values is None:
-        raise DataError("adata.X is empty; name a layer.")
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
-    values = values[np.ix_(row_places, column_places)]
-    if not np.isfinite(values).all():
-        gene = adata.var_names[columns[np.flatnonzero(~np.isfinite(values).all(axis=0))[0]]]
-        raise DataError(f"{layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
-    return values
-
-
-def _by_group(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Order of genes by the group whose mean stands out most (in standard deviations of the gene)."""
-    groups = np.unique(codes[codes >= 0])
-    if len(groups) < 2:
-        return np.arange(values.shape[1])
-    means = np.stack([values[codes == group].mean(axis=0) for group in groups])
-    return np.lexsort((-means.max(axis=0) / (values.std(axis=0) + 1e-12), means.argmax(axis=0)))
+def _new_axes(n: int, labels: pd.Categorical) -> list[Axes]:
+    """Axes of a new figure side by side, with room for the names of groups left of each."""
+    width, height = plt.rcParams["figure.figsize"]
+    names = 0.5 * max(map(len, labels.categories), default=0) * plt.rcParams["font.size"] / 72
+    panel = width if n == 1 else 0.75 * width
+    _, axes = plt.subplots(1, n, figsize=(n * (panel + names), height), layout="constrained", squeeze=False)
+    return list(axes[0])
 
 
 def _range(values: np.ndarray) -> tuple[float, float, str, Literal["neither", "max", "both"]]:

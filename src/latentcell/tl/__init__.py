@@ -5,6 +5,7 @@ from typing import Any
 
 _MODULE_OF = {
     "ae": "_embed",
+    "augment": "_augment",
     "compare": "_compare",
     "cvae": "_embed",
     "denoise": "_denoise",
@@ -12,7 +13,7 @@ _MODULE_OF = {
     "vsc": "_embed",
 }
 
-__all__ = ["ae", "compare", "cvae", "denoise", "vae", "vsc"]
+__all__ = ["ae", "augment", "compare", "cvae", "denoise", "vae", "vsc"]
 
 
 def __getattr__(name: str) -> Any:
