@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "module": {"nn", "_sparse"},
     "train": {"nn.schedules", "_errors", "_sparse"},
     "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks"},
-    "metrics": {"_keys", "_errors"},
+    "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
     "pl": {"_keys", "_errors", "_checks"},

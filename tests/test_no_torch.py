@@ -36,6 +36,7 @@ lc.pp.normalize_variance(adata)
 adata.obsm["X_pca"] = adata.X[:, :10]
 lc.tl.compare(adata, ["X_pca"], "group", perplexity=5, resolutions=[1.0], seeds=[0])
 lc.metrics.dimension_scores(adata.obsm["X_pca"], adata.obs["group"])
+lc.metrics.fidelity(adata[::2], adata[1::2], n_trees=2)
 lc.datasets.pbmc68k()
 """
     assert "torch" not in loaded_modules(code)

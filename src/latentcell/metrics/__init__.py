@@ -1,14 +1,28 @@
-"""Scores of a latent space: arrays in, numbers or tables out."""
+"""Scores of a latent space and of generated cells: arrays or AnnData in, numbers or tables out."""
 
+from latentcell.metrics._copying import exact_copies, nearer_to_training
+from latentcell.metrics._manifold import manifold_overlap, neighbor_mixing
+from latentcell.metrics._marginals import gene_marginals
+from latentcell.metrics._two_sample import classifier_auc, mmd, wasserstein
 from latentcell.metrics.clustering import clustering, kmeans_tsne, leiden
 from latentcell.metrics.dimensions import dimension_scores
+from latentcell.metrics.fidelity import fidelity
 from latentcell.metrics.neighbors import neighbor_average_precision, neighbor_purity
 
 __all__ = [
+    "classifier_auc",
     "clustering",
     "dimension_scores",
+    "exact_copies",
+    "fidelity",
+    "gene_marginals",
     "kmeans_tsne",
     "leiden",
+    "manifold_overlap",
+    "mmd",
+    "nearer_to_training",
     "neighbor_average_precision",
+    "neighbor_mixing",
     "neighbor_purity",
+    "wasserstein",
 ]

@@ -1,27 +1,51 @@
-"""Checks that the metrics share: codes are finite and two-dimensional, labels complete and as many."""
+"""Checks that the metrics share: values are finite and two-dimensional, labels complete and as many."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from latentcell._errors import DataError
 
 
-def check_codes(z: Any) -> np.ndarray:
+def check_codes(z: Any, *, name: str = "z") -> np.ndarray:
     """Give codes as a dense float array, cells x dimensions; refuse anything not finite."""
     codes = np.asarray(z)
     if codes.dtype.kind not in "biuf":
-        raise DataError(f"z must be a dense array of numbers, cells x dimensions; it is {type(z).__name__}.")
+        raise DataError(
+            f"{name} must be a dense array of numbers, cells x dimensions; it is {type(z).__name__}."
+        )
     if codes.ndim != 2 or codes.shape[1] == 0:
         raise DataError(
-            f"z must be cells x dimensions; its shape is {codes.shape}. Use z.reshape(-1, 1) for one."
+            f"{name} must be cells x dimensions; its shape is {codes.shape}. "
+            f"Use {name}.reshape(-1, 1) for one."
         )
     finite = np.isfinite(codes).all(axis=1)
     if not finite.all():
         first = ", ".join(map(str, np.flatnonzero(~finite)[:3]))
-        raise DataError(f"z holds NaN or infinite values in {np.sum(~finite)} cells, first in rows {first}.")
+        raise DataError(
+            f"{name} holds NaN or infinite values in {np.sum(~finite)} cells, first in rows {first}."
+        )
     return codes.astype(np.float64, copy=False)
+
+
+def check_sets(least: int = 2, **sets: Any) -> list[np.ndarray]:
+    """Give sets of cells as dense float arrays; refuse unlike columns and sets of fewer than `least` cells.
+
+    Sparse matrices are made dense. The keywords are the names that error messages use.
+    """
+    dense = {
+        name: check_codes(X.toarray() if sparse.issparse(X) else X, name=name) for name, X in sets.items()
+    }
+    widths = {name: X.shape[1] for name, X in dense.items()}
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{name} has {width}" for name, width in widths.items())
+        raise DataError(f"The sets must have the same columns: {told}.")
+    for name, X in dense.items():
+        if len(X) < least:
+            raise DataError(f"{name} has {len(X)} cells; at least {least} are needed.")
+    return list(dense.values())
 
 
 def check_labels(
