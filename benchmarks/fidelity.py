@@ -149,6 +149,7 @@ GENERATORS: dict[str, Callable] = {
     "CVAE, mixture": deep("CVAE", "mixture"),
     "CVAE, gene-cell": deep("CVAE", dispersion="gene-cell"),
     "CVAE, gene-cell, prior": deep("CVAE", "prior", dispersion="gene-cell"),
+    "CVAE, gene-cell, mixture": deep("CVAE", "mixture", dispersion="gene-cell"),
     "VAE": deep("VAE"),
     "VAE, mixture": deep("VAE", "mixture"),
     "VAE, gene-cell": deep("VAE", dispersion="gene-cell"),
