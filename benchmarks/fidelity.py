@@ -164,6 +164,14 @@ GENERATORS: dict[str, Callable] = {
 }
 
 
+def logged(cells: ad.AnnData) -> ad.AnnData:
+    return ad.AnnData(log_counts(cells.X.toarray()), obs=cells.obs, var=cells.var)
+
+
+def log_counts(counts: np.ndarray) -> np.ndarray:
+    return np.log1p(counts / np.maximum(counts.sum(1, keepdims=True), 1) * 1e4)
+
+
 def table(args: argparse.Namespace) -> None:
     adata, key, batch = DATA[args.data]()
     found = []
@@ -174,12 +182,15 @@ def table(args: argparse.Namespace) -> None:
             start = time.time()
             new = GENERATORS[name](train, key, batch, want, seed)
             seconds = time.time() - start
+            real = (judged, train, basis)
+            if new.uns.get("latentcell", {}).get("scale") == "log1p":  # compared on that scale, not as counts
+                real = tuple(logged(cells) for cells in real)
             scores = lc.metrics.fidelity(
-                judged,
+                real[0],
                 new,
                 key,
-                train,
-                basis=basis,
+                real[1],
+                basis=real[2],
                 controls=first,
                 min_cells=6,
                 n_trees=args.trees,
@@ -187,12 +198,12 @@ def table(args: argparse.Namespace) -> None:
             )
             first = False
             found.append(scores.assign(method=name, seed=seed, seconds=seconds))
+            if args.csv:
+                pd.concat(found).to_csv(args.csv, index=False)
             overall = scores[scores["group"] == "all"].set_index("metric")
             shown = "  ".join(f"{m} {overall['value'].get(m, np.nan):.3f}" for m in HEADLINES)
             print(f"{args.data} seed {seed} {name:26s} {seconds:5.0f} s  {shown}", flush=True)
     result = pd.concat(found)
-    if args.csv:
-        result.to_csv(args.csv, index=False)
     overall = result[result["group"] == "all"]
     wide = overall.pivot_table(index="method", columns="metric", values="value", sort=False)
     for control in ("real", "chance"):  # they are those of the first method of each seed
@@ -231,10 +242,6 @@ def labels(args: argparse.Namespace) -> None:
 
 
 RARE, TOP_UP, FEW = "CD8 T", 400, (5, 10, 20, 40)
-
-
-def log_counts(counts: np.ndarray) -> np.ndarray:
-    return np.log1p(counts / np.maximum(counts.sum(1, keepdims=True), 1) * 1e4)
 
 
 def smote(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
