@@ -16,6 +16,7 @@ def test_drawing_needs_no_torch():
 def test_public_names():
     assert sorted(lc.pl.__all__) == [
         "architecture",
+        "augmentation",
         "denoised",
         "embedding",
         "heatmap",
