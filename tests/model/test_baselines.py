@@ -304,6 +304,19 @@ def test_pca_gaussian_says_that_it_gives_no_counts():
         model.generate(10, output="counts")
 
 
+def test_augmenting_puts_no_log_values_beside_counts():
+    adata = make_cells()
+    with pytest.raises(DataError, match="fitted to counts and gives log-normalised values"):
+        lc.tl.augment(adata, fit("PCAGaussian", adata), "type", 90)
+    logged = make_cells()
+    logged.X = logged.layers.pop("log")
+    for cells, name in ((logged, "PCAGaussian"), (adata, "GaussianCopula"), (adata, "GeneShuffle")):
+        both = lc.tl.augment(cells, fit(name, cells), "type", {"NK": 90})
+        assert both.obs["is_generated"].sum() == 10
+        assert set(both.obs["type"][-10:]) == {"NK"}
+        np.testing.assert_array_equal(dense(both)[:240], dense(cells))
+
+
 def test_negative_data_stay_negative():
     adata = make_cells()
     adata.X = adata.layers["log"] - 1.0

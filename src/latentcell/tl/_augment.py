@@ -13,6 +13,7 @@ from latentcell._errors import DataError
 from latentcell.model._base import AbstractModel
 from latentcell.model._cells import match_genes, matrix_of
 from latentcell.model._encoder import AbstractEncoder
+from latentcell.model.baselines._base import AbstractBaseline
 from latentcell.pp._check import refuse_backed
 
 from ._join import joined_matrices, joined_obs
@@ -27,7 +28,7 @@ _N_COMPARED = 200
 
 def augment(
     adata: AnnData,
-    model: AbstractModel,
+    model: AbstractModel | AbstractBaseline,
     groupby: str | None = None,
     target: Target = "balance",
     *,
@@ -133,6 +134,11 @@ def augment(
         drawn = cast("Any", model).generate(n_cells, **options)
     else:
         raise DataError("n_cells adds cells instead of filling groups; leave groupby and target out")
+    if drawn.uns[_keys.UNS].get("scale") == "log1p":
+        raise DataError(
+            f"this {type(model).__name__} was fitted to counts and gives log-normalised values, which do not "
+            "belong beside counts; set it up with a log-normalised layer"
+        )
     genes = match_genes(adata.var_names, list(drawn.var_names))
     real = adata if genes is None else adata[:, np.sort(genes)]
     drawn = drawn[:, real.var_names]
@@ -153,7 +159,7 @@ def augment(
     )
 
 
-def _check(adata: AnnData, model: AbstractModel, generate_args: Mapping[str, Any]) -> None:
+def _check(adata: AnnData, model: AbstractModel | AbstractBaseline, generate_args: Mapping[str, Any]) -> None:
     if not isinstance(adata, AnnData):
         raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
     refuse_backed(adata, "augment")
@@ -174,7 +180,7 @@ def _check(adata: AnnData, model: AbstractModel, generate_args: Mapping[str, Any
     matrix_of(adata, model.spec.layer)
 
 
-def _group_key(model: AbstractModel, groupby: str | None) -> str:
+def _group_key(model: AbstractModel | AbstractBaseline, groupby: str | None) -> str:
     """The column of groups: the model's labels_key."""
     key = model.spec.labels_key
     if key is None:
@@ -189,7 +195,9 @@ def _group_key(model: AbstractModel, groupby: str | None) -> str:
     return key
 
 
-def _missing(adata: AnnData, model: AbstractModel, key: str, target: Target) -> dict[Any, int]:
+def _missing(
+    adata: AnnData, model: AbstractModel | AbstractBaseline, key: str, target: Target
+) -> dict[Any, int]:
     """How many cells each group lacks, in the order of the categories; groups that lack none are left out."""
     if key not in adata.obs:
         raise DataError(
@@ -223,7 +231,9 @@ def _missing(adata: AnnData, model: AbstractModel, key: str, target: Target) -> 
     return {group: number for group, number in lacking.items() if number > 0}
 
 
-def _drawn(model: AbstractModel, wanted: dict[Any, int], options: dict[str, Any]) -> AnnData:
+def _drawn(
+    model: AbstractModel | AbstractBaseline, wanted: dict[Any, int], options: dict[str, Any]
+) -> AnnData:
     """New cells of the groups wanted, by group."""
     generate = cast("Any", model).generate
     if wanted:
@@ -232,7 +242,9 @@ def _drawn(model: AbstractModel, wanted: dict[Any, int], options: dict[str, Any]
     return generate(labels={one: 1}, **options)[:0].copy()  # none, with the columns and genes of new cells
 
 
-def _codes(adata: AnnData, model: AbstractModel, drawn: AnnData) -> list[tuple[str, np.ndarray]]:
+def _codes(
+    adata: AnnData, model: AbstractModel | AbstractBaseline, drawn: AnnData
+) -> list[tuple[str, np.ndarray]]:
     """Codes of new cells for every embedding of `adata` that holds codes of this model."""
     if not isinstance(model, AbstractEncoder):
         return []
