@@ -149,6 +149,7 @@ GENERATORS: dict[str, Callable] = {
     "CVAE, mixture": deep("CVAE", "mixture"),
     "CVAE, gene-cell": deep("CVAE", dispersion="gene-cell"),
     "CVAE, gene-cell, prior": deep("CVAE", "prior", dispersion="gene-cell"),
+    "CVAE, gene-cell, mixture": deep("CVAE", "mixture", dispersion="gene-cell"),
     "VAE": deep("VAE"),
     "VAE, mixture": deep("VAE", "mixture"),
     "VAE, gene-cell": deep("VAE", dispersion="gene-cell"),
@@ -174,7 +175,15 @@ def table(args: argparse.Namespace) -> None:
             new = GENERATORS[name](train, key, batch, want, seed)
             seconds = time.time() - start
             scores = lc.metrics.fidelity(
-                judged, new, key, train, basis=basis, controls=first, min_cells=6, seed=seed
+                judged,
+                new,
+                key,
+                train,
+                basis=basis,
+                controls=first,
+                min_cells=6,
+                n_trees=args.trees,
+                seed=seed,
             )
             first = False
             found.append(scores.assign(method=name, seed=seed, seconds=seconds))
@@ -340,6 +349,7 @@ def main() -> None:
     one.add_argument("data", choices=DATA)
     one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     one.add_argument("--methods", nargs="+", choices=GENERATORS)
+    one.add_argument("--trees", type=int, default=300, help="of the forests, as in lc.metrics.fidelity")
     one.add_argument("--csv")
     one.set_defaults(run=table)
     one = commands.add_parser("labels")

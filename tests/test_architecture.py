@@ -97,7 +97,7 @@ WARNING_CALLS = {"warnings.filterwarnings", "warnings.resetwarnings", "warnings.
 
 
 def room_of(path: Path, src: Path = SRC) -> str:
-    """``model/vsc.py -> model``, ``cli.py -> cli``."""
+    """``model/vsc.py -> model``, ``_keys.py -> _keys``."""
     first = path.relative_to(src).parts[0]
     return first.removesuffix(".py")
 
@@ -353,7 +353,7 @@ def test_a_planted_violation_is_found(tmp_path, file, code, expected):
         ("tl/a.py", "import warnings\nwith warnings.catch_warnings():\n    warnings.simplefilter('ignore')"),
         ("tl/__init__.py", "from importlib import import_module\ndef f(n): import_module(f'{__name__}.{n}')"),
         ("tl/a.py", "from latentcell import __version__\nfrom latentcell.model import VSC"),
-        ("cli.py", "import latentcell as lc\nprint(lc.datasets.pbmc68k())"),
+        ("cli/a.py", "import latentcell as lc\nprint(lc.datasets.pbmc68k())"),
         ("_scvi.py", "from scvi.model._utils import parse"),
     ],
 )

@@ -9,7 +9,7 @@ from scipy import sparse, stats
 
 import latentcell as lc
 from latentcell._errors import DataError
-from latentcell.model import _streams, _templates
+from latentcell.model import _generation, _sources, _streams, _templates
 from latentcell.model._mixture import fit_mixtures
 
 QUICK = {"lr": 5e-3, "weight_decay": 0.0, "enable_progress_bar": False}
@@ -377,6 +377,27 @@ def test_draws_follow_the_weights_of_templates(monkeypatch):
         new = model.generate(3000, source=source)
         assert (new.obs["kind"] == "x").mean() == pytest.approx(1 / 3, abs=0.03)
     assert model.generate().n_obs == 240
+
+
+def test_no_template_serves_twice_before_all_did_once():
+    rows, rng = np.arange(5, 12), np.random.default_rng(0)
+    counts = np.bincount(_generation._draw(rows, np.ones(20), 17, rng), minlength=20)[5:12]
+    assert counts.sum() == 17
+    assert set(counts) == {2, 3}
+    weight = np.ones(20)
+    weight[5] = 3.0
+    drawn = np.concatenate([_generation._draw(rows, weight, 6, rng) for _ in range(3000)])
+    np.testing.assert_allclose(np.bincount(drawn)[5:12] / len(drawn), weight[5:12] / 9, atol=0.01)
+
+
+def test_mixtures_keep_the_distribution_of_library_sizes_and_their_tie_to_the_code(vae):
+    depth = np.asarray(vae.adata.X.sum(1)).ravel()
+    new = vae.generate(4000, source="mixture", seed=0)
+    for kind in "xy":
+        drawn = new.obs["library_size"][new.obs["kind"] == kind]
+        assert stats.ks_2samp(drawn, depth[vae.adata.obs["kind"] == kind]).statistic < 0.05
+    scores = _sources._normal_scores(np.array([5.0, 1.0, 3.0, 7.0]), np.array([0, 0, 0, 1]))
+    np.testing.assert_allclose(scores, stats.norm.ppf([5 / 6, 1 / 6, 0.5, 0.5]))
 
 
 def test_only_training_cells_are_templates():

@@ -2,9 +2,10 @@
 
 from ._files import load
 from .ae import AE
+from .baselines import GaussianCopula, GeneShuffle, PCAGaussian
 from .cvae import CVAE
 from .dca import DCA
 from .vae import VAE
 from .vsc import VSC
 
-__all__ = ["AE", "CVAE", "DCA", "VAE", "VSC", "load"]
+__all__ = ["AE", "CVAE", "DCA", "VAE", "VSC", "GaussianCopula", "GeneShuffle", "PCAGaussian", "load"]

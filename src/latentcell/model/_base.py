@@ -33,6 +33,15 @@ def own_params(scope: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in scope.items() if k not in ("self", "adata", "registry", "__class__")}
 
 
+def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None) -> None:
+    """Refuse to build a model on nothing, or on cells that no model was told of."""
+    name = model_class.__name__
+    if adata is None and registry is None:
+        raise DataError(f"{name} needs an AnnData: {name}(adata)")
+    if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
+        raise DataError(f"adata is not set up; first call {name}.setup_anndata(adata, ...)")
+
+
 class AbstractModel(BaseModelClass):
     """Set up, train, save, load. A final class builds :attr:`module` in its constructor.
 
@@ -67,12 +76,7 @@ class AbstractModel(BaseModelClass):
     templates_: Templates | None = None
 
     def __init__(self, adata: AnnData | None, registry: dict | None, params: dict[str, Any]) -> None:
-        if adata is None and registry is None:
-            raise DataError(f"{type(self).__name__} needs an AnnData: {type(self).__name__}(adata)")
-        if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
-            raise DataError(
-                f"adata is not set up; first call {type(self).__name__}.setup_anndata(adata, ...)"
-            )
+        check_set_up(type(self), adata, registry)
         for name, value in params.items():
             try:
                 _files.encode(value)
@@ -349,11 +353,7 @@ class AbstractModel(BaseModelClass):
             If `adata` lacks genes, keys or categories of the model.
         """
         folder = Path(dir_path)
-        record = _files.read_record(folder)
-        if record["class"] != cls.__name__:
-            raise ModelFileError(
-                f"{folder} holds a {record['class']}, not a {cls.__name__}; use latentcell.model.load(...)"
-            )
+        record = _files.read_record_of(cls, folder)
         weights = _files.read_weights(folder, record, device)
         try:
             params = _files.decode(record["params"])

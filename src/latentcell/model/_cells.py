@@ -186,6 +186,17 @@ def match_genes(names: pd.Index, wanted: Sequence[str]) -> np.ndarray | None:
     return positions
 
 
+def gene_positions(spec: DataSpec, genes: Sequence[str]) -> np.ndarray:
+    """Positions among the model's genes of those that a user names."""
+    if isinstance(genes, str):
+        raise DataError(f"genes must be a list of names; for one gene pass {[genes]}")
+    positions = pd.Index(spec.genes).get_indexer(pd.Index(genes))
+    if (positions < 0).any():
+        missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
+        raise DataError(f"the model does not have these genes: {missing[:5]}")
+    return positions
+
+
 def _label_codes(adata: AnnData, spec: DataSpec) -> np.ndarray:
     """Codes of labels (cells x 1); where there is an unlabeled category, unknown ones get n_labels."""
     key, labels = spec.labels_key, spec.labels

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 from anndata import AnnData
 from torch import Tensor
@@ -25,7 +24,7 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH, AbstractModel
-from ._cells import matrix_of, place_of
+from ._cells import gene_positions, matrix_of, place_of
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -355,13 +354,7 @@ class AbstractEncoder(AbstractModel):
             done += len(values)
 
     def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
-        if isinstance(genes, str):
-            raise DataError(f"genes must be a list of names; for one gene pass {[genes]}")
-        positions = pd.Index(self.spec.genes).get_indexer(pd.Index(genes))
-        if (positions < 0).any():
-            missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
-            raise DataError(f"the model does not have these genes: {missing[:5]}")
-        return positions
+        return gene_positions(self.spec, genes)
 
     def _start_at_data(self, cells: Cells) -> None:
         """Start decoder bias, gene scales and encoder input at the means and deviations of the data."""

@@ -26,6 +26,7 @@ from latentcell.nn.schedules import ScheduleJSON
 
 if TYPE_CHECKING:
     from ._base import AbstractModel
+    from .baselines._base import AbstractBaseline
 
 FORMAT = 1
 RECORD = "model.json"
@@ -34,7 +35,7 @@ WEIGHTS = "model.safetensors"
 
 def load(
     dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu"
-) -> "AbstractModel":
+) -> "AbstractModel | AbstractBaseline":
     """Load a saved model of whichever class it is.
 
     Parameters
@@ -70,10 +71,12 @@ def load(
     ...     lc.model.load(f"{folder}/ae", adata).get_latent_representation().shape
     (90, 2)
     """
-    from . import AE, CVAE, DCA, VAE, VSC
+    from . import AE, CVAE, DCA, VAE, VSC, GaussianCopula, GeneShuffle, PCAGaussian
 
     record = read_record(Path(dir_path))
-    classes: dict[str, type[AbstractModel]] = {cls.__name__: cls for cls in (AE, CVAE, DCA, VAE, VSC)}
+    known: tuple[type[AbstractModel] | type[AbstractBaseline], ...]
+    known = (AE, CVAE, DCA, VAE, VSC, GaussianCopula, GeneShuffle, PCAGaussian)
+    classes = {cls.__name__: cls for cls in known}
     if record["class"] not in classes:
         raise ModelFileError(
             f"{dir_path} holds a model of class {record['class']!r}; "
@@ -139,6 +142,17 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{path} has format {record['format']!r}, this version of latentcell ({__version__}) reads "
             f"{FORMAT}. "
             f"It was written by latentcell {record.get('latentcell', 'of unknown version')}; update."
+        )
+    return record
+
+
+def read_record_of(model_class: type, folder: Path) -> dict[str, Any]:
+    """The record of a model's folder, which must hold a model of that class."""
+    record = read_record(folder)
+    if record["class"] != model_class.__name__:
+        raise ModelFileError(
+            f"{folder} holds a {record['class']}, not a {model_class.__name__}; "
+            "use latentcell.model.load(...)"
         )
     return record
 

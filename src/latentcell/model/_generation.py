@@ -202,5 +202,8 @@ def collect_cells(
 
 
 def _draw(rows: np.ndarray, weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    share = weight[rows]
-    return rng.choice(rows, n, p=None if (share == share[0]).all() else share / share.sum())
+    """Rows in proportion to their weights: none comes twice before all of equal weight came once."""
+    order = rng.permutation(rows)
+    share = np.cumsum(weight[order])
+    at = np.searchsorted(share, (rng.random() + np.arange(n)) / n * share[-1], side="right")
+    return rng.permutation(order[np.minimum(at, len(order) - 1)])

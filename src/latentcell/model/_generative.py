@@ -84,7 +84,7 @@ class AbstractGenerative(AbstractExpression):
         source
             Where codes come from. ``"posterior"``: the template's own posterior, which all together are the
             aggregated posterior; close to real cells. ``"prior"``: the model's prior, which knows no real
-            cell's code. ``"mixture"``: normal mixtures fitted to the codes of each label (jointly with log
+            cell's code. ``"mixture"``: normal mixtures fitted to the codes of each label (jointly with
             library size; number of components by BIC), the only one of models without a posterior (AE, DCA).
             Default: the first of these that the model has.
         library_size

@@ -7,34 +7,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 from latentcell import cli
-
-
-@pytest.fixture(scope="module")
-def counts() -> ad.AnnData:
-    """60 cells x 40 genes, Poisson counts of two types and two batches."""
-    rng = np.random.default_rng(0)
-    kind = np.repeat([0, 1], 30)
-    rate = rng.gamma(1.0, 2.0, size=(2, 40)) + 0.5
-    adata = ad.AnnData(sparse.csr_matrix(rng.poisson(rate[kind]).astype(np.float32)))
-    adata.obs_names = [f"cell{i}" for i in range(60)]
-    adata.var_names = [f"gene{i}" for i in range(40)]
-    adata.obs["cell_type"] = pd.Categorical(np.array(["T", "B"])[kind])
-    adata.obs["batch"] = pd.Categorical(np.array(["a", "b"])[np.arange(60) % 2])
-    return adata
-
-
-@pytest.fixture(scope="module")
-def cells(counts, tmp_path_factory):
-    """The counts as a file, with a log-normalised X and the counts as a layer."""
-    adata = counts.copy()
-    adata.layers["counts"] = adata.X.copy()
-    adata.X.data = np.log1p(adata.X.data)
-    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
-    adata.write_h5ad(path)
-    return path
+from latentcell.cli import _arguments
+from latentcell.cli._files import replacing
 
 
 def run(*arguments) -> int:
@@ -44,7 +20,7 @@ def run(*arguments) -> int:
 # --- usage ---
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "embed", "denoise"])
+@pytest.mark.parametrize("command", ["demo", "train", "embed", "generate", "evaluate", "denoise"])
 def test_help_gives_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "--help")
@@ -207,7 +183,7 @@ def test_interruption(monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_demo", interrupted)
+    monkeypatch.setattr(cli._demo, "demo", interrupted)
     assert run("demo") == 130
     assert capsys.readouterr().err == "latentcell: interrupted\n"
 
@@ -216,7 +192,7 @@ def test_bugs_are_not_dressed_up_as_user_errors(monkeypatch):
     def broken(args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_demo", broken)
+    monkeypatch.setattr(cli._demo, "demo", broken)
     with pytest.raises(ZeroDivisionError):
         run("demo")
 
@@ -226,11 +202,11 @@ def test_bugs_are_not_dressed_up_as_user_errors(monkeypatch):
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "deep" / "table.csv"
-    with cli._replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_text("old")
 
     def fail_halfway() -> None:
-        with cli._replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("ne")
             raise OSError("disk full")
 
@@ -385,8 +361,8 @@ def test_choices_are_those_of_the_library():
     from latentcell.model.dca import CountLikelihoodName
     from latentcell.tl._denoise import Scale
 
-    assert set(cli.COUNT_LIKELIHOODS) == set(get_args(CountLikelihoodName))
-    assert set(cli.SCALES) == set(get_args(Scale))
+    assert set(_arguments.COUNT_LIKELIHOODS) == set(get_args(CountLikelihoodName))
+    assert set(_arguments.SCALES) == set(get_args(Scale))
 
 
 # --- demo ---

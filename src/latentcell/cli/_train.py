@@ -1,0 +1,104 @@
+"""``latentcell train`` and ``latentcell embed``: a model on disk, and its codes of cells."""
+
+import argparse
+from pathlib import Path
+
+from latentcell import _keys
+from latentcell._errors import DataError
+
+from ._arguments import LIKELIHOODS, MODELS, Commands, add_batch_key, add_seed, positive
+from ._files import Steps, check_folder, given, read, write
+
+_TRAIN_EXAMPLES = """\
+examples:
+  latentcell train cells.h5ad --model vsc -o vsc_model
+  latentcell train cells.h5ad --model vae --layer counts --likelihood nb --batch-key donor -o vae_model
+  latentcell train cells.h5ad --model cvae --labels-key cell_type -o cvae_model
+"""
+_EMBED_EXAMPLES = """\
+examples:
+  latentcell embed vsc_model cells.h5ad -o embedded.h5ad
+  latentcell embed vsc_model new_cells.h5ad -o embedded.h5ad --key-added X_reference
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the two commands."""
+    parser = commands.add(
+        "train",
+        train,
+        summary="train a model and save it",
+        description="Train a model on FILE and save it.",
+        examples=_TRAIN_EXAMPLES,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.h5ad")
+    parser.add_argument("--model", required=True, choices=tuple(MODELS))
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="MODEL_DIR")
+    parser.add_argument("--layer", metavar="KEY", help="layer to model (default: X)")
+    add_batch_key(parser)
+    parser.add_argument(
+        "--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model; cvae needs it"
+    )
+    parser.add_argument(
+        "--likelihood",
+        choices=LIKELIHOODS,
+        help="of continuous data, of values from 0 to 1, of counts (default: by the data)",
+    )
+    parser.add_argument("--n-latent", type=positive, metavar="N", help="dimensions of the code")
+    parser.add_argument("--epochs", type=positive, metavar="N")
+    add_seed(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace MODEL_DIR")
+
+    parser = commands.add(
+        "embed",
+        embed,
+        summary="write a model's codes of cells",
+        description="Embed the cells of FILE.",
+        examples=_EMBED_EXAMPLES,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR")
+    parser.add_argument("file", type=Path, metavar="FILE.h5ad")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the codes in obsm"
+    )
+    parser.add_argument("--key-added", metavar="KEY", help="key of obsm (default: by the model, e.g. X_vsc)")
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model and save it."""
+    if args.out.exists() and not args.overwrite:
+        raise DataError(f"{args.out} exists: choose another MODEL_DIR, or replace it with --overwrite")
+    if args.model == "cvae" and args.labels_key is None:
+        raise DataError("cvae needs labels: name their column of obs with --labels-key")
+    say = Steps(args.quiet)
+    adata = read(args.file)
+    say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
+    import latentcell as lc
+
+    model_class = getattr(lc.model, MODELS[args.model])
+    model_class.setup_anndata(adata, layer=args.layer, batch_key=args.batch_key, labels_key=args.labels_key)
+    model = model_class(adata, **given(n_latent=args.n_latent, gene_likelihood=args.likelihood))
+    say(f"training {MODELS[args.model]}")
+    model.train(**given(max_epochs=args.epochs), seed=args.seed, enable_progress_bar=not args.quiet)
+    model.save(args.out, overwrite=args.overwrite)
+    say("done")
+    print(f"model   {args.out}")
+
+
+def embed(args: argparse.Namespace) -> None:
+    """Write a model's codes of cells."""
+    check_folder(args.model)
+    say = Steps(args.quiet)
+    adata = read(args.file)
+    say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
+    import latentcell as lc
+
+    model = lc.model.load(args.model)
+    key = args.key_added or _keys.latent(type(model).__name__.lower())
+    adata.obsm[key] = model.get_latent_representation(adata)
+    write(adata, args.out)
+    say("done")
+    print(
+        f"cells   {args.out}   obsm[{key!r}]: "
+        f"{adata.obsm[key].shape[0]} cells x {adata.obsm[key].shape[1]} dimensions"
+    )

@@ -1,0 +1,179 @@
+"""Distributions of single genes, fitted to cells, and their values at given normal scores."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from scipy import sparse, stats
+from scipy.special import digamma, ndtr, ndtri
+
+_LOG_SIZE = (-8.0, 14.0)
+"""Logs of the smallest and largest size (inverse dispersion) that is looked for; beyond it is Poisson."""
+
+_APART = 100.0
+"""Distance of two genes' scores in one sorted list: more than any two normal scores are apart."""
+
+_N_LISTED = 32
+"""Counts from 0 that are looked up in a list; larger ones are computed one by one, which takes longer."""
+
+_LARGEST = 8.0
+"""Scores beyond it (one in 10^15) count as it, so that no quantile is infinite."""
+
+
+class ValueCounts(NamedTuple):
+    """Which values each gene takes and how often, sorted by gene, then value; zeros are among them."""
+
+    gene: np.ndarray
+    value: np.ndarray
+    number: np.ndarray
+
+
+def value_counts(x: sparse.csc_matrix) -> ValueCounts:
+    """Distinct values of every gene with their numbers.
+
+    Parameters
+    ----------
+    x
+        Cells x genes.
+
+    Examples
+    --------
+    >>> found = value_counts(sparse.csc_matrix([[0, 2.0], [5, 2], [5, 0]]))
+    >>> list(zip(found.gene.tolist(), found.value.tolist(), found.number.tolist()))
+    [(0, 0.0, 1), (0, 5.0, 2), (1, 0.0, 1), (1, 2.0, 2)]
+    """
+    x = x.copy()
+    x.sum_duplicates()
+    x.eliminate_zeros()
+    n_stored = np.diff(x.indptr)
+    with_zeros = np.flatnonzero(n_stored < x.shape[0])
+    gene = np.concatenate([np.repeat(np.arange(x.shape[1]), n_stored), with_zeros])
+    value = np.concatenate([x.data.astype(np.float64), np.zeros(len(with_zeros))])
+    count = np.concatenate([np.ones(x.nnz, dtype=np.int64), x.shape[0] - n_stored[with_zeros]])
+    order = np.lexsort((value, gene))
+    gene, value, count = gene[order], value[order], count[order]
+    is_new = np.ones(len(gene), dtype=bool)
+    is_new[1:] = (np.diff(gene) != 0) | (np.diff(value) != 0)
+    first = np.flatnonzero(is_new)
+    return ValueCounts(gene[first], value[first], np.add.reduceat(count, first))
+
+
+class EmpiricalMargins(NamedTuple):
+    """Step functions: the values that each gene took, and the normal score above which each is reached.
+
+    ``value`` (entries) is sorted by gene, then value; ``score`` is minus infinity at a gene's first value;
+    ``start`` (genes) is where each gene's values begin.
+    """
+
+    value: np.ndarray
+    score: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def fit(cls, x: sparse.csc_matrix) -> Self:
+        """The margins of cells x genes."""
+        gene, value, number = value_counts(x)
+        start = np.searchsorted(gene, np.arange(x.shape[1]))
+        below = np.cumsum(number) - number - np.arange(x.shape[1])[gene] * x.shape[0]
+        return cls(value, ndtri(below / x.shape[0]), start)
+
+    def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
+        """Values at normal scores `z` (cells x genes); float32."""
+        lowest = self.value[self.start]
+        sizes = np.diff(np.append(self.start, len(self.value)))
+        second = np.full(len(self.start), np.inf)
+        second[sizes > 1] = self.score[self.start[sizes > 1] + 1]
+        cells, genes = np.nonzero(z > second)
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        keys = owner * _APART + np.maximum(self.score, -_APART / 3)
+        asked = genes * _APART + np.clip(z[cells, genes].astype(np.float64), -_LARGEST, _LARGEST)
+        found = self.value[np.searchsorted(keys, asked, side="left") - 1]
+        if not lowest.any():
+            return sparse.csr_matrix((found.astype(np.float32), (cells, genes)), shape=z.shape)
+        full = np.tile(lowest.astype(np.float32), (len(z), 1))
+        full[cells, genes] = found
+        return sparse.csr_matrix(full)
+
+
+class NegativeBinomialMargins(NamedTuple):
+    """Mean (genes) and size (genes) of negative binomials; the variance is mean + mean^2 / size.
+
+    An infinite size is a Poisson distribution.
+    """
+
+    mean: np.ndarray
+    size: np.ndarray
+
+    @classmethod
+    def fit(cls, x: sparse.csc_matrix) -> Self:
+        """Maximum likelihood, given counts (cells x genes)."""
+        return cls(*fit_negative_binomial(value_counts(x), *x.shape))
+
+    def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
+        """Counts at normal scores `z` (cells x genes); float32."""
+        steps = ndtri(self._cumulative(np.arange(_N_LISTED)[:, None]).T)
+        cells, genes = np.nonzero(z > steps[:, 0])
+        scores = np.minimum(z[cells, genes].astype(np.float64), _LARGEST)
+        keys = np.arange(len(steps))[:, None] * _APART + np.clip(steps, -_APART / 3, _APART / 3)
+        at = np.searchsorted(keys.ravel(), genes * _APART + scores) - genes * _N_LISTED
+        found = at.astype(np.float32)
+        larger = found == _N_LISTED
+        found[larger] = self._inverse(ndtr(scores[larger]), genes[larger])
+        return sparse.csr_matrix((found, (cells, genes)), shape=z.shape)
+
+    def _cumulative(self, counts: np.ndarray) -> np.ndarray:
+        """Probability of at most so many counts (counts x genes)."""
+        plain = np.isinf(self.size)
+        found = np.empty((len(counts), len(plain)))
+        found[:, plain] = stats.poisson.cdf(counts, self.mean[plain])
+        size, mean = self.size[~plain], self.mean[~plain]
+        found[:, ~plain] = stats.nbinom.cdf(counts, size, size / (size + mean))
+        return found
+
+    def _inverse(self, u: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """Counts of `genes` at probabilities `u` (each: entries)."""
+        mean, size = self.mean[genes], self.size[genes]
+        plain = np.isinf(size)
+        found = np.empty(len(u))
+        found[plain] = stats.poisson.ppf(u[plain], mean[plain])
+        size, mean = size[~plain], mean[~plain]
+        found[~plain] = stats.nbinom.ppf(u[~plain], size, size / (size + mean))
+        return found
+
+
+def fit_negative_binomial(found: ValueCounts, n_cells: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and size of each gene's negative binomial by maximum likelihood.
+
+    The mean is the sample mean. The size solves, by bisection of its log, ``sum of digamma(x + size) -
+    digamma(size) = n log(1 + mean / size)``. It has a finite solution just where the sample variance (divisor
+    n) exceeds the mean; other genes are Poisson.
+
+    Parameters
+    ----------
+    found
+        Values of each gene, see :func:`value_counts`.
+    n_cells, n_genes
+        Their number.
+
+    Returns
+    -------
+    Mean and size (each: genes); size is infinite where a gene is not over-dispersed.
+
+    References
+    ----------
+    Levin and Reeds, Annals of Statistics 1977, `doi:10.1214/aos/1176343741
+    <https://doi.org/10.1214/aos/1176343741>`__: when the solution exists.
+    """
+
+    def total(per_value: np.ndarray) -> np.ndarray:
+        return np.bincount(gene, weights=number * per_value, minlength=n_genes)
+
+    gene, value, number = found
+    mean = total(value) / n_cells
+    over = total(value**2) / n_cells - mean**2 > mean * (1 + 1e-9)
+    low, high = (np.full(n_genes, bound) for bound in _LOG_SIZE)
+    for _ in range(50):
+        middle = (low + high) / 2
+        size = np.exp(middle)
+        slope = total(digamma(value + size[gene]) - digamma(size[gene])) - n_cells * np.log1p(mean / size)
+        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
+    return mean, np.where(over & (low < _LOG_SIZE[1] - 1), np.exp(low), np.inf)
