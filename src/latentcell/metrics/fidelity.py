@@ -37,7 +37,7 @@ def fidelity(
     layer: str | None = None,
     n_top_genes: int = 1000,
     n_comps: int = 30,
-    n_trees: int = 300,
+    n_trees: int = 100,
     max_cells: int = 2000,
     min_cells: int = 10,
     controls: bool = True,
@@ -167,9 +167,8 @@ def fidelity(
     -----
     With 527 cells in each set, 1,000 genes and 100 trees it takes about half a minute on one slow core, and
     nine groups add about a minute; nine tenths of it are the classifiers of real and generated cells, which
-    for each group have a quarter of `n_trees`, so that the default takes about three times that. They run on
-    several cores within ``joblib.parallel_config(n_jobs=8)``. Their score on genes moves by some 0.02 from
-    seed to seed.
+    for each group have a quarter of `n_trees`. They run on several cores within
+    ``joblib.parallel_config(n_jobs=8)``. Their score on genes moves by some 0.02 from seed to seed.
 
     References
     ----------
