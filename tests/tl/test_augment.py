@@ -387,6 +387,24 @@ def test_arguments_that_do_not_fit_are_named(adata, model, arguments, message):
         lc.tl.augment(adata, model, **arguments)
 
 
+def test_fractions_are_not_put_among_counts(adata):
+    own = adata.copy()
+    lc.model.AE.setup_anndata(own, layer="counts", labels_key="kind")
+    model = lc.model.AE(own, n_latent=3, hidden=(16,), gene_likelihood="normal")
+    model.train(2, enable_progress_bar=False, accelerator="cpu")
+    with pytest.raises(DataError, match=r"layers\['counts'\] holds counts, and this AE generates others"):
+        lc.tl.augment(adata, model)
+
+
+def test_an_autoencoder_and_a_loaded_model_serve_as_well(adata, tmp_path):
+    ae = build(adata, lc.model.AE)
+    ae.save(tmp_path / "ae")
+    both = lc.tl.augment(adata, lc.model.load(tmp_path / "ae"), target={"c": 20})
+    assert both.uns["latentcell"]["source"] == "mixture"
+    assert sizes(both) == SIZES | {"c": 20}
+    np.testing.assert_array_equal(dense(both.X), dense(lc.tl.augment(adata, ae, target={"c": 20}).X))
+
+
 def test_data_that_do_not_fit_are_named(adata, model, tmp_path):
     with pytest.raises(DataError, match="2 of the model's 20 genes.*'gene0', 'gene1'"):
         lc.tl.augment(adata[:, 2:], model)

@@ -9,9 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell import _keys
+from latentcell._checks import matrix_kind
 from latentcell._errors import DataError
 from latentcell.model._base import AbstractModel
-from latentcell.model._cells import match_genes, matrix_of
+from latentcell.model._cells import match_genes, matrix_of, place_of
 from latentcell.model._encoder import AbstractEncoder
 from latentcell.model.baselines._base import AbstractBaseline
 from latentcell.pp._check import refuse_backed
@@ -101,7 +102,8 @@ def augment(
     ------
     DataError
         If `groupby` is not the model's ``labels_key``; if the model has none, cannot generate, or knows
-        genes or groups that `adata` lacks or the other way round; if names of cells repeat.
+        genes or groups that `adata` lacks or the other way round; if it generates fractional values where
+        real cells have counts; if names of cells repeat.
 
     Warns
     -----
@@ -142,6 +144,7 @@ def augment(
     genes = match_genes(adata.var_names, list(drawn.var_names))
     real = adata if genes is None else adata[:, np.sort(genes)]
     drawn = drawn[:, real.var_names]
+    _check_scale(matrix_of(real, model.spec.layer), drawn.X, model)
     obs = joined_obs(real.obs, drawn.obs)
     matrices, x_is_kept = joined_matrices(real, drawn.X, model.spec.layer)
     origin = dict(drawn.uns[_keys.UNS])
@@ -178,6 +181,15 @@ def _check(adata: AnnData, model: AbstractModel | AbstractBaseline, generate_arg
             "instead of True and False; rename that column"
         )
     matrix_of(adata, model.spec.layer)
+
+
+def _check_scale(real: Any, drawn: Any, model: AbstractModel | AbstractBaseline) -> None:
+    """Refuse fractional values where the real cells have counts (zeros and ones may be other things)."""
+    if drawn.shape[0] and matrix_kind(drawn) != "counts" and real.max() > 1 and matrix_kind(real) == "counts":
+        raise DataError(
+            f"{place_of(model.spec.layer)} holds counts, and this {type(model).__name__} generates others; "
+            "set it up with the matrix whose values it generates, or use a model of counts"
+        )
 
 
 def _group_key(model: AbstractModel | AbstractBaseline, groupby: str | None) -> str:
