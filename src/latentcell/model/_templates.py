@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentcell.module.autoencoder import Autoencoder, Batch
 from latentcell.train.loading import CellLoader, Cells
+from latentcell.train.run import local_random_state
 
 from ._noise import Noise, NoiseMeter
 
@@ -102,7 +103,8 @@ def remember(module: Autoencoder, cells: Cells, rows: np.ndarray, seed: int, bat
     library, posterior = [], []
     meter = NoiseMeter(module.likelihood)
     device = module.device
-    with torch.inference_mode():
+    # encoding also draws a code, which is not looked at here
+    with local_random_state(seed), torch.inference_mode():
         for batch in CellLoader(cells, chosen, batch_size):
             there = {name: tensor.to(device) for name, tensor in batch.items()}
             library.append(module.library(there)[:, 0].cpu().numpy())
