@@ -39,7 +39,13 @@ default_role = "literal"
 
 # Own names must resolve; those of other packages only do with intersphinx.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!latentcell\.).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!latentcell\.).*"),
+    (
+        r"py:class",
+        r"latentcell\.model\.(baselines\.)?_base\..*",
+    ),  # any model; their methods are on the classes' pages
+]
 if os.environ.get("LATENTCELL_INTERSPHINX") == "1":
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {

@@ -74,9 +74,8 @@ def fidelity(
     ``mmd2``, ``wasserstein2``, ``neighbor_mixing``, ``precision``, ``recall``, ``density``, ``coverage``
         :func:`mmd`, :func:`wasserstein`, :func:`neighbor_mixing` and :func:`manifold_overlap` on principal
         components.
-    ``gene_mean_pearson``, ``gene_mean_spearman``, ``gene_variance_spearman``, ``zero_fraction_rmse``, \
-``ks_genes``
-        :func:`gene_marginals` of the variable genes.
+    ``gene_mean_*``, ``gene_variance_spearman``, ``zero_fraction_rmse``, ``ks_genes``
+        :func:`gene_marginals` of the variable genes; of their means Pearson's and Spearman's correlation.
     ``ks_library_size``, ``ks_detected_genes``
         Kolmogorov-Smirnov statistic of the counts of a cell, and of its number of genes with any count, over
         all genes. Only with counts.
