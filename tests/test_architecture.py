@@ -17,6 +17,7 @@ SRC = Path(__file__).parents[1] / "src" / "latentcell"
 # "train" may import one file of another room, written "nn.schedules".
 ARROWS: dict[str, set[str]] = {
     "__init__": {"datasets", "metrics", "model", "pl", "pp", "tl"},  # on first use; tests/test_import.py
+    "_atomic": set(),
     "_errors": set(),
     "_keys": set(),
     "_checks": {"_errors"},
@@ -25,19 +26,20 @@ ARROWS: dict[str, set[str]] = {
     "nn": {"_sparse"},
     "module": {"nn", "_sparse"},
     "train": {"nn.schedules", "_errors", "_sparse"},
-    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks"},
+    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_atomic"},
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
     "pl": {"_keys", "_errors", "_checks"},
     "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks"},
-    "cli": {"tl", "model", "metrics", "datasets", "pl", "pp", "_keys", "_errors", "_checks"},
+    "cli": {"tl", "model", "metrics", "datasets", "pl", "pp", "_keys", "_errors", "_checks", "_atomic"},
 }
 
 # room -> the libraries it may import beside the standard library.
 _DATA = {"anndata", "numpy", "pandas", "scanpy", "scipy", "sklearn"}
 LIBRARIES: dict[str, set[str]] = {
     "__init__": set(),
+    "_atomic": set(),
     "_errors": set(),
     "_keys": set(),
     "_checks": {"numpy", "scipy"},

@@ -1,7 +1,6 @@
 """What all commands share: files that are whole or as they were, messages, arguments that were given."""
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentcell._atomic import move_onto, remove
 from latentcell._errors import DataError
 
 if TYPE_CHECKING:
@@ -72,28 +72,6 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
         yield temporary
-        _move_onto(temporary, path)
+        move_onto(temporary, path)
     finally:
-        _remove(temporary)
-
-
-def _move_onto(new: Path, path: Path) -> None:
-    """Replace `path`; a folder is moved aside first, as no folder replaces one with something in it."""
-    if not path.is_dir():
-        os.replace(new, path)
-        return
-    old = new.with_name(f"{new.name}.old")
-    os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except OSError:
-        os.replace(old, path)
-        raise
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        remove(temporary)

@@ -10,7 +10,6 @@ import pandas as pd
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from latentcell import __version__
 from latentcell._errors import DataError, ModelFileError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
@@ -312,12 +311,8 @@ class AbstractModel(BaseModelClass):
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
         """
-        record = {
-            "class": type(self).__name__,
-            "latentcell": __version__,
-            "params": _files.encode(self.params),
+        record = _files.record_of(self) | {
             "train_defaults": _files.encode(self.train_defaults),
-            "registry": _files.registry_to_json(self.registry),
             "is_trained": bool(self.is_trained_),
             "history": _files.history_to_json(self.history_),
         }

@@ -7,7 +7,6 @@ moved there at the end, so that a crash leaves either the old model or the new o
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from math import isfinite
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from latentcell import __version__
+from latentcell._atomic import move_onto, remove
 from latentcell._errors import ModelFileError
 from latentcell._scvi import registry_from_json, registry_to_json
 from latentcell.nn.schedules import ScheduleJSON
@@ -86,6 +86,16 @@ def load(
     return classes[record["class"]].load(dir_path, adata, device=device)
 
 
+def record_of(model: Any) -> dict[str, Any]:
+    """What every model's record begins with: its class, version, arguments and registry."""
+    return {
+        "class": type(model).__name__,
+        "latentcell": __version__,
+        "params": encode(model.params),
+        "registry": registry_to_json(model.registry),
+    }
+
+
 def write(folder: Path, record: dict[str, Any], weights: dict[str, Any], *, overwrite: bool) -> None:
     """Write a model's folder whole or not at all.
 
@@ -109,20 +119,9 @@ def write(folder: Path, record: dict[str, Any], weights: dict[str, Any], *, over
             file.flush()
             os.fsync(file.fileno())
         new.chmod(0o777 & ~_umask())
-        if folder.exists():
-            old = new.with_name(f"{new.name}-old")
-            os.replace(folder, old)
-            try:
-                os.replace(new, folder)
-            except OSError:
-                os.replace(old, folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.replace(new, folder)
+        move_onto(new, folder)
     finally:
-        if new.exists():
-            shutil.rmtree(new)
+        remove(new)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

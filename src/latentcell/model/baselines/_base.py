@@ -255,12 +255,8 @@ class AbstractBaseline(BaseModelClass):
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
         """
-        record = {
-            "class": type(self).__name__,
-            "latentcell": __version__,
-            "params": _files.encode(self.params),
+        record = _files.record_of(self) | {
             "train_defaults": {},
-            "registry": _files.registry_to_json(self.registry),
             "is_trained": self.templates_ is not None,
             "history": None,
             "kind": self._kind,
