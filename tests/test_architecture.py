@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
     "pl": {"_keys", "_errors", "_checks"},
-    "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks"},
+    "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks", "_atomic"},
     "cli": {"tl", "model", "metrics", "datasets", "pl", "pp", "_keys", "_errors", "_checks", "_atomic"},
 }
 
@@ -66,7 +66,7 @@ LIBRARIES: dict[str, set[str]] = {
     "datasets": _DATA,
     "pp": _DATA | {"skmisc"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
-    "tl": _DATA,
+    "tl": _DATA | {"rich"},
     "cli": {"anndata", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
 }
 

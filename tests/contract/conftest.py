@@ -22,6 +22,7 @@ MODELS = {
     "VSC": {},
     "CVAE": {"labels_key": "label"},
     "DCA": {},
+    "DisentangledVAE": {},
 }
 """Every model, with the keys that it cannot do without."""
 

@@ -17,8 +17,15 @@ TOOLS = {
     "vae": lc.tl.vae,
     "vsc": lc.tl.vsc,
     "cvae": partial(lc.tl.cvae, labels_key="label"),
+    "disentangledvae": lc.tl.disentangled_vae,
 }
-MODELS = {"ae": lc.model.AE, "vae": lc.model.VAE, "vsc": lc.model.VSC, "cvae": lc.model.CVAE}
+MODELS = {
+    "ae": lc.model.AE,
+    "vae": lc.model.VAE,
+    "vsc": lc.model.VSC,
+    "cvae": lc.model.CVAE,
+    "disentangledvae": lc.model.DisentangledVAE,
+}
 QUICK = {"max_epochs": 2, "progress": False, "n_latent": 3, "hidden": (8,)}
 
 
@@ -59,6 +66,7 @@ EXTRA = {
     "vae": set(),
     "vsc": {("obsm", "hard"), ("obsm", "inclusion"), ("varm", "loadings")},
     "cvae": set(),
+    "disentangledvae": set(),
 }
 
 
@@ -103,7 +111,7 @@ def test_what_is_written_is_what_the_returned_model_says(cells, name):
 def test_uns_says_what_was_done(cells, name):
     model = TOOLS[name](cells, layer="counts", batch_key="batch", seed=3, dropout=0.25, **QUICK)
     record = cells.uns[name]
-    assert record["model"] == name.upper()
+    assert record["model"] == MODELS[name].__name__
     assert record["gene_likelihood"] == "nb"
     assert record["layer"] == "counts"
     assert record["n_genes"] == 10
@@ -229,7 +237,7 @@ def test_nothing_is_printed_without_progress(cells, name, capfd):
     TOOLS[name](cells, **(QUICK | {"progress": True}))
     out, err = capfd.readouterr()
     assert out == ""
-    assert f"Training {name.upper()}" in err
+    assert f"Training {MODELS[name].__name__}" in err
 
 
 # --- labels ---

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 # Kept here, as the libraries that define them are not loaded for --help; the tests compare them.
-MODELS = {"ae": "AE", "vae": "VAE", "vsc": "VSC", "cvae": "CVAE", "dca": "DCA"}
+MODELS = {
+    "ae": "AE",
+    "vae": "VAE",
+    "vsc": "VSC",
+    "cvae": "CVAE",
+    "dca": "DCA",
+    "disentangledvae": "DisentangledVAE",
+}
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")
 SCALES = ("counts", "cp10k", "log1p")

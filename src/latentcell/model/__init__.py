@@ -5,7 +5,19 @@ from .ae import AE
 from .baselines import GaussianCopula, GeneShuffle, PCAGaussian
 from .cvae import CVAE
 from .dca import DCA
+from .disentangled import DisentangledVAE
 from .vae import VAE
 from .vsc import VSC
 
-__all__ = ["AE", "CVAE", "DCA", "VAE", "VSC", "GaussianCopula", "GeneShuffle", "PCAGaussian", "load"]
+__all__ = [
+    "AE",
+    "CVAE",
+    "DCA",
+    "VAE",
+    "VSC",
+    "DisentangledVAE",
+    "GaussianCopula",
+    "GeneShuffle",
+    "PCAGaussian",
+    "load",
+]

@@ -18,7 +18,8 @@ from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Latent
 from latentcell.nn.likelihoods import LIKELIHOODS, CountLikelihood, Gaussian, Likelihood
 from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder, Norm
-from latentcell.nn.objectives import BetaELBO
+from latentcell.nn.objectives import Objective
+from latentcell.nn.penalties import Penalty
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
@@ -62,12 +63,13 @@ class AbstractEncoder(AbstractModel):
         network: Network,
         *,
         latent: Callable[[int], Latent],
-        objective: BetaELBO,
+        objective: Objective,
         linear_decoder: bool = False,
         non_negative: bool = False,
         temperature: Schedule | None = None,
         output_lr_factor: float = 1.0,
         log_linear: bool = False,
+        penalties: Sequence[Penalty] = (),
     ) -> None:
         """Put the parts together as :attr:`module`; with cells, start biases, scales and inputs at them.
 
@@ -87,6 +89,8 @@ class AbstractEncoder(AbstractModel):
             Factor on the learning rate of the decoder, and at least that on the likelihood's.
         log_linear
             For counts: let raw outputs be logs of single genes' shares instead of a softmax's.
+        penalties
+            Terms of the loss beside the objective.
         """
         n_genes = len(self.spec.genes)
         name = network.gene_likelihood
@@ -154,6 +158,7 @@ class AbstractEncoder(AbstractModel):
                 label_dropout=0.0 if self.spec.unlabeled_category is None else LABEL_DROPOUT,
                 temperature=temperature,
                 output_lr_factor=output_lr_factor,
+                penalties=penalties,
             )
         if self.adata is not None:
             self._start_at_data(self._collect(self.adata, check=True))

@@ -19,8 +19,9 @@ from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.latents import Code, Deterministic, Latent
 from latentcell.nn.likelihoods import CountLikelihood, Gaussian, Likelihood, Raw
 from latentcell.nn.mlp import MLP, Decoder
-from latentcell.nn.objectives import BetaELBO
-from latentcell.nn.schedules import Schedule
+from latentcell.nn.objectives import Objective
+from latentcell.nn.penalties import Penalty
+from latentcell.nn.schedules import Schedule, as_schedule
 
 Batch = dict[str, Tensor]
 
@@ -98,6 +99,8 @@ class Autoencoder(BaseModuleClass):
         Schedule of the sparse coder's gate.
     output_lr_factor
         Factor on the learning rate of the decoder, and at least that on the likelihood's.
+    penalties
+        Terms of the loss beside the objective, of the codes of a batch.
 
     Attributes
     ----------
@@ -116,12 +119,13 @@ class Autoencoder(BaseModuleClass):
         latent: Latent,
         decoder: Decoder,
         likelihood: Likelihood,
-        objective: BetaELBO,
+        objective: Objective,
         covariates: Covariates,
         encode_covariates: bool = False,
         label_dropout: float = 0.0,
         temperature: Schedule | None = None,
         output_lr_factor: float = 1.0,
+        penalties: Sequence[Penalty] = (),
     ) -> None:
         super().__init__()
         self.encoder_input = encoder_input
@@ -135,6 +139,7 @@ class Autoencoder(BaseModuleClass):
         self.label_dropout = label_dropout
         self.temperature = temperature
         self.output_lr_factor = output_lr_factor
+        self.penalties = tuple(penalties)
 
     def terms(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar) of a batch and its per-cell terms (cells) in nats, at `progress` of training."""
@@ -155,12 +160,18 @@ class Autoencoder(BaseModuleClass):
             dense = x.dense if isinstance(x, SparseCells) else x
             reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
-        return loss, {"reconstruction_loss": reconstruction, **code.kl}
+        terms = {"reconstruction_loss": reconstruction, **code.kl}
+        for penalty in self.penalties:
+            value = penalty(code)
+            loss = loss + as_schedule(penalty.weight)(progress) * value
+            terms[penalty.name] = value.expand(reconstruction.shape)
+        return loss, terms
 
     def schedule_values(self, progress: float) -> dict[str, float]:
-        """Weights of the KL terms (``beta...``) and the gate's temperature at `progress` of training."""
-        weights = self.objective.weights_at(list(self.latent.kl_terms), progress)
-        values = {name.replace("kl", "beta"): weight for name, weight in weights.items()}
+        """Weights and capacities of the loss and the gate's temperature at `progress` of training."""
+        values = self.objective.schedule_values(list(self.latent.kl_terms), progress)
+        for penalty in self.penalties:
+            values[f"{penalty.name}_weight"] = as_schedule(penalty.weight)(progress)
         if self.temperature is not None:
             values["temperature"] = self.temperature(progress)
         return values

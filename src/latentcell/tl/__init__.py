@@ -9,11 +9,13 @@ _MODULE_OF = {
     "compare": "_compare",
     "cvae": "_embed",
     "denoise": "_denoise",
+    "disentangled_vae": "_embed",
+    "sweep": "_sweep",
     "vae": "_embed",
     "vsc": "_embed",
 }
 
-__all__ = ["ae", "augment", "compare", "cvae", "denoise", "vae", "vsc"]
+__all__ = ["ae", "augment", "compare", "cvae", "denoise", "disentangled_vae", "sweep", "vae", "vsc"]
 
 
 def __getattr__(name: str) -> Any:

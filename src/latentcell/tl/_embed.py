@@ -7,9 +7,9 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
-from latentcell.model import AE, CVAE, DCA, VAE, VSC
+from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 
-Model = TypeVar("Model", AE, CVAE, DCA, VAE, VSC)
+Model = TypeVar("Model", AE, CVAE, DCA, VAE, VSC, DisentangledVAE)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
 
@@ -130,6 +130,68 @@ def vae(
     (700, 10)
     """
     return _embed(VAE, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
+
+
+def disentangled_vae(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("disentangledvae"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> DisentangledVAE:
+    """Embed cells with a disentangled VAE and write the codes (posterior means) to `adata`.
+
+    Parameters
+    ----------
+    adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress
+        See :func:`latentcell.tl.ae`.
+    **model_args
+        Arguments of :class:`latentcell.model.DisentangledVAE`, e.g. ``beta=10.0``, ``capacity=20.0``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`:
+
+    ``obsm[key_added]``
+        Codes (cells x n_latent), float32.
+    ``uns["disentangledvae"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view or the matrix cannot be modelled; it names the cells, genes or argument.
+
+    References
+    ----------
+    Burgess et al., 2018, `arXiv:1804.03599 <https://arxiv.org/abs/1804.03599>`__; others: see
+    :class:`latentcell.model.DisentangledVAE`.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.disentangled_vae(adata, max_epochs=2, beta=10.0, progress=False)
+    >>> adata.obsm["X_disentangledvae"].shape
+    (700, 10)
+    """
+    return _embed(
+        DisentangledVAE,
+        adata,
+        layer,
+        mask_var,
+        batch_key,
+        max_epochs,
+        key_added,
+        seed,
+        progress,
+        model_args,
+    )
 
 
 def vsc(

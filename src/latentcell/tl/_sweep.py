@@ -1,0 +1,262 @@
+"""Train a grid of models and seeds; one tidy table that grows on disk and can be resumed."""
+
+import itertools
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy import sparse
+
+from latentcell import metrics
+from latentcell._errors import DataError, TrainingDivergedError
+
+from ._embed import Mask, fit
+from ._sweep_table import ResultTable, Rows, Settings
+
+Score = Callable[[Any, AnnData], Mapping[str, float]]
+
+
+def sweep(
+    adata: AnnData,
+    model_class: type,
+    grid: Mapping[str, Sequence[Any]] | Sequence[Settings],
+    seeds: Iterable[int] = (0, 1, 2, 3, 4),
+    *,
+    factors: str | Sequence[str] | pd.DataFrame | None = None,
+    groupby: str | None = None,
+    score: Score | None = None,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    labels_key: str | None = None,
+    max_epochs: int | None = None,
+    path: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    **model_args: Any,
+) -> pd.DataFrame:
+    """Train a model with every setting of a grid and every seed, and score each.
+
+    Parameters
+    ----------
+    adata
+        Annotated cells; not changed.
+    model_class
+        A model with a latent space, e.g. :class:`latentcell.model.DisentangledVAE`.
+    grid
+        Values per argument of the model, ``{"beta": [1, 4, 10], "capacity": [0, 10]}`` for all their
+        combinations; or a list of settings, each a dict. Numbers, strings and None.
+    seeds
+        Of weights, order of cells and noise; each setting is trained once with each.
+    factors
+        What is known about the cells: key of ``obsm`` with a DataFrame (as of
+        :func:`latentcell.datasets.simulate_factors`), columns of ``obs``, or a DataFrame with a row per
+        cell. Codes are scored against them by :func:`latentcell.metrics.disentanglement`.
+    groupby
+        Column of ``obs`` with known groups. Leiden clusters of the codes are scored against them
+        (:func:`latentcell.metrics.leiden`, the best resolution).
+    score
+        A function of the trained model and `adata` that returns further numbers by name.
+    layer, mask_var, batch_key, max_epochs
+        See :func:`latentcell.tl.ae`.
+    labels_key
+        Column of ``obs`` with the labels that a conditional model is told.
+    path
+        A .csv file that receives the table after every model. If it is there, its results are kept and only
+        what is missing is trained: an interrupted sweep goes on where it stopped, and a grid can be made
+        larger. Results of other data or other arguments are refused.
+    progress
+        Draw a line of progress on stderr.
+    **model_args
+        Arguments of the model that stay the same throughout, e.g. ``n_latent=10``.
+
+    Returns
+    -------
+    DataFrame in long form, one row for each number: a column per argument of the grid, ``seed``, ``metric``,
+    ``factor`` (the factor or group a number is about; ``"all"``: all of them) and ``value``. Metrics:
+
+    ``reconstruction_loss``, ``kl``, ``elbo``
+        Of the last epoch, nats per cell, on the training cells (distortion, rate and their sum).
+    ``seconds``
+        Of training.
+    ``nmi``, ``ari``
+        With `groupby`: Leiden clusters against the groups, higher is better.
+    those of :func:`latentcell.metrics.disentanglement`
+        With `factors`.
+    ``diverged``
+        1, and nothing else, for a model whose training broke off because the loss was not finite; a warning
+        names it.
+
+    Raises
+    ------
+    DataError
+        If a key does not exist, the grid is empty or names no argument of the model, or if `path` holds
+        results of something else.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.simulate_groups(seed=0)
+    >>> table = lc.tl.sweep(
+    ...     adata,
+    ...     lc.model.VAE,
+    ...     {"beta": [0.5, 5.0]},
+    ...     seeds=[0],
+    ...     n_latent=2,
+    ...     max_epochs=5,
+    ...     progress=False,
+    ... )
+    >>> rate = table[table["metric"] == "kl"].set_index("beta")["value"]
+    >>> bool(rate[0.5] > rate[5.0])
+    True
+    """
+    settings = _settings(grid)
+    names = list(settings[0])
+    taken = {"adata", "registry", "seed"} | set(model_args)
+    if clash := taken & set(names):
+        raise DataError(f"grid must not hold {sorted(clash)}: they are given elsewhere in the call")
+    seeds = [int(seed) for seed in seeds]
+    if not seeds:
+        raise DataError("seeds is empty; give at least one")
+    truth = _factors(adata, factors)
+    if groupby is not None and groupby not in adata.obs:
+        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+    keys = {"batch_key": batch_key, "labels_key": labels_key}
+    if path is not None and Path(path).suffix != ".csv":
+        raise DataError(f"path={str(path)!r} must end in .csv")
+    made_of = _fingerprint(
+        adata, layer, mask_var, truth, [model_class.__name__, keys, groupby, max_epochs, model_args, names]
+    )
+    table = ResultTable(None if path is None else Path(path), names, made_of)
+    todo = [(one, seed) for one in settings for seed in seeds if not table.has(one, seed)]
+
+    def train_one(one: Settings, seed: int) -> Rows:
+        start = monotonic()
+        try:
+            model = fit(model_class, adata, layer, mask_var, keys, max_epochs, seed, False, model_args | one)
+        except TrainingDivergedError as error:
+            told = ", ".join(f"{name}={value!r}" for name, value in one.items())
+            warnings.warn(f"sweep: training diverged with {told}, seed={seed}: {error}", stacklevel=3)
+            return [("diverged", "all", 1.0)]
+        seconds = monotonic() - start
+        rows = [("seconds", "all", seconds), *_losses(model)]
+        codes = model.get_latent_representation()
+        if groupby is not None:
+            rows += _clusters(codes, adata.obs[groupby])
+        if truth is not None:
+            found = metrics.disentanglement(codes, truth, seed=0)
+            rows += list(found[["metric", "factor", "value"]].itertuples(index=False, name=None))
+        if score is not None:
+            rows += [(name, "all", float(value)) for name, value in score(model, adata).items()]
+        return rows
+
+    with _progress(progress and bool(todo), f"Sweep of {model_class.__name__}", len(todo)) as advance:
+        for one, seed in todo:
+            table.add(one, seed, train_one(one, seed))
+            advance()
+    return table.of(settings, seeds)
+
+
+def _settings(grid: Mapping[str, Sequence[Any]] | Sequence[Settings]) -> list[Settings]:
+    """Every setting of the grid, each with the same arguments, all plain values."""
+    if isinstance(grid, Mapping):
+        for name, values in grid.items():
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise DataError(f"grid[{name!r}] must be a list of values, got {values!r}")
+        rows = [
+            dict(zip(grid, values, strict=True))
+            for values in itertools.product(*(list(values) for values in grid.values()))
+        ]
+    else:
+        rows = [dict(one) for one in grid]
+    if not rows or not rows[0]:
+        raise DataError("grid is empty; give values of at least one argument of the model")
+    for one in rows:
+        if set(one) != set(rows[0]):
+            raise DataError(f"every setting must name the same arguments: {sorted(rows[0])}, {sorted(one)}")
+        for name, value in one.items():
+            if not (value is None or isinstance(value, bool | int | float | str | np.number)):
+                raise DataError(
+                    f"grid: {name}={value!r} is not a number, a string or None; "
+                    "try such values with a loop of your own"
+                )
+    return rows
+
+
+def _factors(adata: AnnData, factors: Any) -> pd.DataFrame | None:
+    if factors is None:
+        return None
+    if isinstance(factors, pd.DataFrame):
+        if len(factors) != adata.n_obs:
+            raise DataError(f"factors has {len(factors)} rows; it needs one per cell, {adata.n_obs}")
+        return factors
+    if isinstance(factors, str) and factors in adata.obsm:
+        found = adata.obsm[factors]
+        if isinstance(found, pd.DataFrame):
+            return found
+        return pd.DataFrame(np.asarray(found), columns=[f"{factors}_{i}" for i in range(found.shape[1])])
+    columns = [factors] if isinstance(factors, str) else list(factors)
+    for name in columns:
+        if name not in adata.obs:
+            raise DataError(f"factors: {name!r} is neither a key of adata.obsm nor a column of adata.obs")
+    return adata.obs[columns]
+
+
+def _losses(model: Any) -> Rows:
+    """Distortion, rate and their sum in the last epoch."""
+    last = {name: float(frame[name].iloc[-1]) for name, frame in model.history.items()}
+    named = {"reconstruction_loss": "reconstruction_loss_train", "kl": "kl_local_train", "elbo": "elbo_train"}
+    return [(name, "all", last[key]) for name, key in named.items()]
+
+
+def _clusters(codes: np.ndarray, groups: pd.Series) -> Rows:
+    labelled = groups.notna().to_numpy()
+    if not np.ptp(codes[labelled], axis=0).any():
+        return [("nmi", "all", 0.0), ("ari", "all", 0.0)]  # one point: there is nothing to cluster
+    scores = metrics.leiden(codes[labelled], groups.to_numpy()[labelled]).query("best").iloc[0]
+    return [(name, "all", float(scores[name])) for name in ("nmi", "ari")]
+
+
+def _fingerprint(adata: AnnData, layer: str | None, mask_var: Any, truth: Any, arguments: list) -> str:
+    """What results hang on: the cells, the genes, what is known about them, the arguments."""
+    matrix = adata.X if layer is None else adata.layers[layer]
+    values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+    if isinstance(mask_var, np.ndarray):
+        mask_var = mask_var.tolist()
+    elif mask_var == "auto" and "highly_variable" in adata.var:
+        mask_var = adata.var["highly_variable"].tolist()
+    parts = [
+        np.ascontiguousarray(values).tobytes(),
+        "\n".join([*adata.obs_names, *adata.var_names]).encode(),
+        b"" if truth is None else pd.util.hash_pandas_object(truth, index=False).to_numpy().tobytes(),
+        repr([layer, mask_var, arguments]).encode(),
+    ]
+    return f"{zlib.crc32(b''.join(parts)):08x}"
+
+
+@contextmanager
+def _progress(shown: bool, title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A line of progress on stderr, or none; gives what moves it by one."""
+    if not shown:
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    left = (TextColumn("models, left"), TimeRemainingColumn())
+    with Progress(*columns, *left, console=Console(stderr=True), auto_refresh=False) as bar:
+        task = bar.add_task(title, total=total)
+        bar.refresh()
+
+        def advance() -> None:
+            bar.advance(task)
+            bar.refresh()
+
+        yield advance
