@@ -8,14 +8,17 @@ from ._heatmap import heatmap
 from ._history import history
 from ._mean_variance import mean_variance
 from ._scores import scores
+from ._sweep import disentanglement, rate_distortion
 
 __all__ = [
     "architecture",
     "augmentation",
     "denoised",
+    "disentanglement",
     "embedding",
     "heatmap",
     "history",
     "mean_variance",
+    "rate_distortion",
     "scores",
 ]

@@ -247,6 +247,7 @@ def vsc(
     >>> adata.obsm["X_vsc"].shape, adata.varm["vsc_loadings"].shape
     ((700, 20), (765, 20))
     """
+    model: VSC
     model = _embed(VSC, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
     adata.obsm[_keys.hard(key_added)] = cast("np.ndarray", model.get_latent_representation(hard=True))
     adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()

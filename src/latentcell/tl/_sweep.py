@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -149,7 +149,7 @@ def sweep(
             return [("diverged", "all", 1.0)]
         seconds = monotonic() - start
         rows = [("seconds", "all", seconds), *_losses(model)]
-        codes = model.get_latent_representation()
+        codes = cast("np.ndarray", model.get_latent_representation())
         if groupby is not None:
             rows += _clusters(codes, adata.obs[groupby])
         if truth is not None:
