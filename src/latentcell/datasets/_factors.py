@@ -86,7 +86,7 @@ def simulate_factors(
     library_size, library_scale
         Median of the expected library sizes and sd of their natural log; Splat's ``lib.loc`` is
         ``log(library_size)``. The default gives a gene 7.5 counts
-        per cell on average; half of the counts are 0.
+        per cell on average; two fifths of the counts are 0.
     mean_shape, mean_rate
         Of the gamma distribution of the genes' base means.
     outlier_share, outlier_loc, outlier_scale
