@@ -9,11 +9,25 @@ _MODULE_OF = {
     "compare": "_compare",
     "cvae": "_embed",
     "denoise": "_denoise",
+    "describe_latent": "_describe",
+    "enrich_latent_genes": "_enrich",
+    "rank_latent_genes": "_latent_genes",
     "vae": "_embed",
     "vsc": "_embed",
 }
 
-__all__ = ["ae", "augment", "compare", "cvae", "denoise", "vae", "vsc"]
+__all__ = [
+    "ae",
+    "augment",
+    "compare",
+    "cvae",
+    "denoise",
+    "describe_latent",
+    "enrich_latent_genes",
+    "rank_latent_genes",
+    "vae",
+    "vsc",
+]
 
 
 def __getattr__(name: str) -> Any:
