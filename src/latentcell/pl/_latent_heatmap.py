@@ -1,6 +1,7 @@
 """Latent dimensions by groups of cells: where each is on, and at which level."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +19,9 @@ from ._matrix import order_by_group
 _LARGEST = 180.0
 """Area of the disc of a dimension that is on in all cells of a group, in square points."""
 
+_SHOWN = 95
+"""Percentile of the discs' levels at which the colours end."""
+
 
 def latent_heatmap(
     adata: AnnData,
@@ -30,12 +34,13 @@ def latent_heatmap(
     cmap: str | Colormap | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw in which groups each latent dimension is on, and how strongly: groups in rows, dimensions in columns.
+    """Draw in which groups each latent dimension is on, and how strongly: groups by dimensions.
 
     The area of a disc is the share of the group's cells in which the dimension is on; its colour is the mean
     code over those cells, in standard deviations of the dimension over all cells (not centred, so that 0
     stays 0). No disc: on in none. Codes without negative values run from 0 on the user's colour map
-    (``rcParams["image.cmap"]``), others symmetrically about 0 from blue to red.
+    (``rcParams["image.cmap"]``), others symmetrically about 0 from blue to red; the strongest twentieth of
+    the discs has the last colour, as a rare group may lie many standard deviations out.
 
     Parameters
     ----------
@@ -96,7 +101,11 @@ def latent_heatmap(
     if ax is None:
         ax = _new_axes(*share.shape, [str(labels.categories[code]) for code in groups])
     rows, columns = np.nonzero(share > 0)
-    high = float(np.abs(level[rows, columns]).max(initial=0)) or 1.0
+    magnitude = np.abs(level[rows, columns])
+    high = (float(np.percentile(magnitude, _SHOWN)) if magnitude.size else 0.0) or 1.0
+    beyond: Literal["neither", "max", "both"] = "neither"
+    if (magnitude > high).any():
+        beyond = "both" if (codes < 0).any() else "max"
     signed = bool((codes < 0).any())
     colormap = plt.get_cmap("RdBu_r" if signed and cmap is None else cmap)
     discs = ax.scatter(
@@ -117,7 +126,7 @@ def latent_heatmap(
     ax.tick_params(length=0)
     ax.grid(False)
     assert ax.figure is not None
-    bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=12, anchor=(0.0, 0.0))
+    bar = ax.figure.colorbar(discs, ax=ax, shrink=0.5, aspect=12, anchor=(0.0, 0.0), extend=beyond)
     bar.set_label("mean code where on (sd)")
     bar.outline.set_visible(False)
     _size_key(ax)
