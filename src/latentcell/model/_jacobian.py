@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -190,7 +190,10 @@ def _masked_moments(blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np
 
     Sums are about the first cell's values, so that what does not vary has a deviation of exactly 0.
     """
-    first, total, square, n = None, 0.0, 0.0, 0.0
+    first: np.ndarray | None = None
+    total: Any = 0.0
+    square: Any = 0.0
+    n: Any = 0
     for values, mask in blocks:
         values = values.astype(np.float64)
         first = values[0] if first is None else first
@@ -198,5 +201,7 @@ def _masked_moments(blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np
         total = total + values.sum(axis=0)
         square = square + np.square(values).sum(axis=0)
         n = n + mask.sum(axis=0)
+    if first is None:
+        raise DataError("no cells to look at: indices is empty")
     shift = total / n
     return first + shift, np.sqrt(np.maximum(square / n - np.square(shift), 0.0))

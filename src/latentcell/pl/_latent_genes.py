@@ -82,7 +82,7 @@ def latent_genes(
     axes = [ax] if ax is not None else _panels(tables, ncols)
     for panel, name, (genes, scores) in zip(axes, names, tables, strict=True):
         places = np.arange(len(genes))
-        colors = np.where(scores > 0, _UP, _DOWN)
+        colors = [_UP if score > 0 else _DOWN for score in scores]
         panel.hlines(places, 0, scores, colors=colors, linewidth=1.4)
         panel.scatter(scores, places, c=colors, s=22, zorder=3)
         panel.axvline(0, color="0.6", linewidth=0.8)

@@ -99,7 +99,7 @@ def latent_heatmap(
         chosen = chosen[order_by_group(strength, labels.codes[labelled])]
     share, level = _table(scaled[:, chosen], on[:, chosen], labels, groups)
     if ax is None:
-        ax = _new_axes(*share.shape, [str(labels.categories[code]) for code in groups])
+        ax = _new_axes(len(chosen), [str(labels.categories[code]) for code in groups])
     rows, columns = np.nonzero(share > 0)
     magnitude = np.abs(level[rows, columns])
     high = (float(np.percentile(magnitude, _SHOWN)) if magnitude.size else 0.0) or 1.0
@@ -157,11 +157,11 @@ def _size_key(ax: Axes) -> None:
     legend.set_alignment("left")
 
 
-def _new_axes(n_groups: int, n_dims: int, names: list[str]) -> Axes:
+def _new_axes(n_dims: int, names: list[str]) -> Axes:
     """Axes on a new figure with room for the discs, the names of groups and the keys."""
     size = plt.rcParams["font.size"] / 72
     pitch = 1.25 * np.sqrt(_LARGEST) / 72
     width = pitch * (n_dims + 1) + size * (0.6 * max(map(len, names)) + 11)
-    height = max(pitch * (n_groups + 1) + 4 * size, 20 * size)
+    height = max(pitch * (len(names) + 1) + 4 * size, 20 * size)
     _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     return ax

@@ -101,7 +101,7 @@ def describe_latent(
     on = where_on(adata, key, codes, threshold)
     shares, aurocs = _by_group(adata.obs[groupby], codes, on, names, groupby)
     positive = bool((codes >= 0).all())
-    merit = aurocs if positive else np.maximum(aurocs, 1 - aurocs)
+    merit = aurocs if positive else aurocs.where(aurocs >= 0.5, 1 - aurocs)
     best = merit.idxmax(axis=1)
     own = np.array([aurocs.at[name, group] for name, group in best.items()])
     correlation = _other_correlations(codes)
