@@ -89,8 +89,8 @@ def describe_latent(
     >>> markers = adata.X[:, :300]
     >>> adata.obsm["X_mine"] = markers.reshape(adata.n_obs, 3, 100).mean(axis=2)
     >>> table = lc.tl.describe_latent(adata, "X_mine", "group")
-    >>> table.loc["dim_0", ["best_group", "auroc", "direction"]].tolist()
-    ['group1', 1.0, 'high']
+    >>> table["best_group"].tolist(), float(table["auroc"].min())
+    (['group1', 'group2', 'group3'], 1.0)
     """
     codes = stored_codes(adata, key)
     if groupby not in adata.obs:
