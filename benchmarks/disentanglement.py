@@ -70,7 +70,8 @@ def ours(name: str, **arguments) -> Callable:
         model = Model(adata, seed=seed, **arguments)
         model.train(seed=seed, enable_progress_bar=False, accelerator="cpu")
         lc.tl.rank_latent_genes(adata, model)
-        effects = adata.varm[f"{name.lower()}_effects"]
+        kind = "loadings" if name == "VSC" else "effects"
+        effects = adata.varm[f"{name.lower()}_{kind}"]
         return model.get_latent_representation(), np.asarray(effects)
 
     return embed
@@ -232,9 +233,7 @@ def pbmc3k(args: argparse.Namespace) -> None:
                 for cell_type, genes in MARKERS.items():
                     label = next(label for label in scores.index if str(label).startswith(cell_type))
                     dim = int(scores.loc[label, "auroc_dim"])
-                    effects = (
-                        np.asarray(adata.varm["vsc_effects"])[:, dim] * scores.loc[label, "auroc_sign"]
-                    )
+                    effects = np.asarray(adata.varm["vsc_loadings"])[:, dim] * scores.loc[label, "auroc_sign"]
                     top = list(adata.var_names[np.argsort(-effects)[:10]])
                     print("  ", cell_type, "dim", dim, top, [gene in top for gene in genes], flush=True)
     table = pd.concat(found).reset_index()

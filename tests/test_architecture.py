@@ -21,17 +21,18 @@ ARROWS: dict[str, set[str]] = {
     "_errors": set(),
     "_keys": set(),
     "_checks": {"_errors"},
+    "_codes": {"_keys", "_errors"},
     "_scvi": {"_errors"},
     "_sparse": set(),
     "nn": {"_sparse"},
     "module": {"nn", "_sparse"},
     "train": {"nn.schedules", "_errors", "_sparse"},
-    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_atomic"},
+    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_codes", "_atomic"},
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
-    "pl": {"_keys", "_errors", "_checks"},
-    "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks", "_atomic"},
+    "pl": {"_keys", "_errors", "_checks", "_codes"},
+    "tl": {"model", "pp", "metrics", "_keys", "_errors", "_checks", "_codes", "_atomic"},
     "cli": {"tl", "model", "metrics", "datasets", "pl", "pp", "_keys", "_errors", "_checks", "_atomic"},
 }
 
@@ -43,6 +44,7 @@ LIBRARIES: dict[str, set[str]] = {
     "_errors": set(),
     "_keys": set(),
     "_checks": {"numpy", "scipy"},
+    "_codes": {"numpy"},
     "_scvi": {"anndata", "numpy", "scipy", "scvi", "torch"},
     "_sparse": {"numba", "numpy", "torch"},
     "nn": {"numpy", "torch"},
@@ -66,7 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "datasets": _DATA,
     "pp": _DATA | {"skmisc"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
-    "tl": _DATA | {"rich"},
+    "tl": _DATA | {"decoupler"},
     "cli": {"anndata", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
 }
 

@@ -39,3 +39,12 @@ def inclusion(key_added: str) -> str:
 def loadings(key_added: str) -> str:
     """``varm`` key of linear decoder loadings that belong to `key_added`: ``"X_vsc" -> "vsc_loadings"``."""
     return f"{params(key_added)}_loadings"
+
+
+def effects(key_added: str) -> str:
+    """``varm`` key of the mean effects of dimensions on genes: ``"X_vae" -> "vae_effects"``."""
+    return f"{params(key_added)}_effects"
+
+
+RANK_LATENT_GENES = "rank_latent_genes"
+"""``uns`` key of the genes that dimensions move, in the form of ``sc.tl.rank_genes_groups``."""

@@ -78,7 +78,7 @@ def dimension_scores(z: Any, labels: Any, *, direction: Literal["both", "positiv
     member = group_of[:, None] == np.arange(len(groups))
     signs = np.array([1, -1] if direction == "both" else [1])
 
-    auroc = _auroc(codes, member)
+    auroc = dimension_aurocs(codes, member)
     n_dims = codes.shape[1]
     every_auroc = np.stack([auroc, 1 - auroc][: len(signs)])
     every_ap = np.empty((len(signs), n_dims, len(groups)))
@@ -97,7 +97,7 @@ def dimension_scores(z: Any, labels: Any, *, direction: Literal["both", "positiv
     return pd.DataFrame(columns, index=groups.rename("group"))
 
 
-def _auroc(codes: np.ndarray, member: np.ndarray) -> np.ndarray:
+def dimension_aurocs(codes: np.ndarray, member: np.ndarray) -> np.ndarray:
     """AUROC of every dimension (rows) for every group (columns), by the rank sum of Mann and Whitney."""
     n_in = member.sum(axis=0)
     rank_sum = rankdata(codes, axis=0).T @ member

@@ -28,7 +28,7 @@ from ._streams import check_out, write_rows
 
 Scale = Literal["counts", "cp10k", "log1p"]
 Quantity = Literal["mean", "dispersion", "dropout"]
-_CP10K = 1e4
+CP10K = 1e4
 
 
 class AbstractExpression(AbstractEncoder):
@@ -514,7 +514,7 @@ class AbstractExpression(AbstractEncoder):
             )
         if scale not in (None, *get_args(Scale)):
             raise DataError(f"scale must be one of {get_args(Scale)}, got {scale!r}")
-        library_size: float | Literal["latent"] = "latent" if scale in (None, "counts") else _CP10K
+        library_size: float | Literal["latent"] = "latent" if scale in (None, "counts") else CP10K
 
         def mean(code: Code, batch: Batch) -> Tensor:
             values = self._expected(self._point(code), batch, batches, library_size)[:, wanted]

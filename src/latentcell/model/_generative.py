@@ -20,7 +20,6 @@ from latentcell.nn.counts import CountLikelihood
 from latentcell.train.run import local_random_state
 
 from ._conditions import conditions
-from ._expression import AbstractExpression
 from ._generation import (
     CHUNK,
     Labels,
@@ -35,6 +34,7 @@ from ._generation import (
     template_rows,
     wanted_labels,
 )
+from ._jacobian import AbstractJacobian
 from ._sources import codes_from
 from ._streams import check_out
 from ._templates import Templates
@@ -44,7 +44,7 @@ Draw = Callable[[slice, np.random.Generator], tuple[Tensor, Tensor, Batch]]
 """Codes (cells x n_latent), library sizes (cells x 1) and covariates of some of the new cells."""
 
 
-class AbstractGenerative(AbstractExpression):
+class AbstractGenerative(AbstractJacobian):
     """A model with a decoder from codes to expression: adds new cells."""
 
     SOURCES: ClassVar[tuple[Source, ...]] = ("mixture",)
@@ -298,7 +298,8 @@ class AbstractGenerative(AbstractExpression):
 
         Returns
         -------
-        AnnData (values x genes) as from :meth:`decode`, with the values in ``obs["value"]``.
+        AnnData (values x genes) as from :meth:`decode`, with the values in ``obs["value"]`` and the dimension
+        in ``uns["latentcell"]["dim"]``; :func:`latentcell.pl.latent_traversal` draws it.
 
         Raises
         ------
@@ -317,14 +318,10 @@ class AbstractGenerative(AbstractExpression):
         z[:, dim] = np.asarray(values, dtype=np.float32)
         new = self._decoded(z, labels, batch, covariates, library_size, genes, output, seed)
         new.obs["value"] = z[:, dim].astype(float)
+        new.uns[_keys.UNS]["dim"] = int(dim)
         return new
 
     # --- what they share ---
-
-    @property
-    def _unit(self) -> np.ndarray:
-        """What the decoder calls 1 in codes as users see them (n_latent)."""
-        return np.ones(self._network.n_latent, dtype=np.float32)
 
     def _new_cells(
         self,

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from anndata import AnnData
+from torch import Tensor
 
 from latentcell._errors import DataError
 from latentcell.nn.counts import Dispersion
-from latentcell.nn.latents import Gate, SpikeAndSlabLatent, Transform
+from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
 from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
@@ -279,6 +280,9 @@ class VSC(AbstractVariational):
         if not isinstance(latent, SpikeAndSlabLatent):
             raise TypeError(f"a VSC has a spike-and-slab latent, not {type(latent).__name__}")
         return latent
+
+    def _acts(self, code: Code) -> Tensor:
+        return code.qz.probs > 0.5  # type: ignore[union-attr]
 
     def _after_training(self) -> None:
         rows = [] if self.train_indices_ is None else self.train_indices_.tolist()

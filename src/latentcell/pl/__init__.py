@@ -6,6 +6,9 @@ from ._denoised import denoised
 from ._embedding import embedding
 from ._heatmap import heatmap
 from ._history import history
+from ._latent_genes import latent_genes
+from ._latent_heatmap import latent_heatmap
+from ._latent_traversal import latent_traversal
 from ._mean_variance import mean_variance
 from ._scores import scores
 from ._sweep import disentanglement, rate_distortion
@@ -18,6 +21,9 @@ __all__ = [
     "embedding",
     "heatmap",
     "history",
+    "latent_genes",
+    "latent_heatmap",
+    "latent_traversal",
     "mean_variance",
     "rate_distortion",
     "scores",

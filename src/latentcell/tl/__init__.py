@@ -9,13 +9,29 @@ _MODULE_OF = {
     "compare": "_compare",
     "cvae": "_embed",
     "denoise": "_denoise",
+    "describe_latent": "_describe",
     "disentangled_vae": "_embed",
+    "enrich_latent_genes": "_enrich",
+    "rank_latent_genes": "_latent_genes",
     "sweep": "_sweep",
     "vae": "_embed",
     "vsc": "_embed",
 }
 
-__all__ = ["ae", "augment", "compare", "cvae", "denoise", "disentangled_vae", "sweep", "vae", "vsc"]
+__all__ = [
+    "ae",
+    "augment",
+    "compare",
+    "cvae",
+    "denoise",
+    "describe_latent",
+    "disentangled_vae",
+    "enrich_latent_genes",
+    "rank_latent_genes",
+    "sweep",
+    "vae",
+    "vsc",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,8 @@ from latentcell import __version__, _keys
 from latentcell._errors import DataError
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 
+from ._latent_genes import on_genes
+
 Model = TypeVar("Model", AE, CVAE, DCA, VAE, VSC, DisentangledVAE)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
@@ -252,9 +254,7 @@ def vsc(
     adata.obsm[_keys.hard(key_added)] = cast("np.ndarray", model.get_latent_representation(hard=True))
     adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()
     if model.params["decoder"] == "linear":
-        loadings = np.zeros((adata.n_vars, model.params["n_latent"]), dtype=np.float32)
-        loadings[adata.var_names.get_indexer(model.spec.genes)] = model.get_loadings()
-        adata.varm[_keys.loadings(key_added)] = loadings
+        adata.varm[_keys.loadings(key_added)] = on_genes(adata, model.spec.genes, model.get_loadings())
     return model
 
 

@@ -1,0 +1,125 @@
+"""What one latent dimension does to genes: expression along a traversal."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from anndata import AnnData
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from latentcell import _keys
+from latentcell._errors import DataError
+
+from ._canvas import spread
+from ._matrix import chosen_genes, dense_values
+
+_TARGET_SUM = 1e4
+
+
+def latent_traversal(
+    adata: AnnData,
+    genes: Sequence[str] | None = None,
+    *,
+    n_genes: int = 10,
+    unit: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw expression of genes along one latent dimension, all others held: what ``model.traverse`` returned.
+
+    One line per gene, with its name at the right end: genes that rise red, genes that fall blue, each the
+    darker the more it changes. Counts are drawn as log(1 + counts per 10,000), so that genes of any level can
+    be compared; other data as they are.
+
+    Parameters
+    ----------
+    adata
+        What ``traverse`` of a model returned, e.g. :meth:`latentcell.model.VSC.traverse`: one row per value
+        of the dimension. Nothing is written into it.
+    genes
+        Genes to draw; by default those that change most between any two values.
+    n_genes
+        Number of genes when `genes` is not given.
+    unit
+        What the values are, for the axis; by default ``"log1p CP10k"`` of counts, else ``"expression"``.
+    ax
+        Axes to draw on; by default a new figure.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    DataError
+        If this is no traversal, or a gene does not exist.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.vae(adata, max_epochs=2, n_latent=3, progress=False)
+    >>> ax = lc.pl.latent_traversal(model.traverse(0), n_genes=4)
+    >>> ax.get_xlabel(), len(ax.lines)
+    ('dim_0', 4)
+    """
+    if "value" not in adata.obs or adata.n_obs < 2:
+        raise DataError('adata: obs has no "value", or one row only; draw what model.traverse(dim) returned.')
+    if n_genes < 1:
+        raise DataError(f"n_genes must be at least 1, got {n_genes}")
+    positions = np.arange(adata.n_vars) if genes is None else chosen_genes(adata, genes, n_genes)
+    along = adata.obs["value"].to_numpy(dtype=float)
+    order = np.argsort(along, kind="stable")
+    values = dense_values(adata, order, positions, None)
+    counts = "library_size" in adata.obs
+    if counts:
+        size = adata.obs["library_size"].to_numpy(dtype=float)[order, None]
+        values = np.log1p(_TARGET_SUM * values / size)
+    change = values.max(axis=0) - values.min(axis=0)
+    if genes is None:
+        most = np.argsort(-change, kind="stable")[:n_genes]
+        positions, values, change = positions[most], values[:, most], change[most]
+    rises = values[-1] >= values[0]
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
+    for column, color in enumerate(_shades(change, rises)):
+        ax.plot(along[order], values[:, column], color=color, linewidth=1.6)
+    ax.margins(x=0.02)
+    ax.grid(False)
+    ax.spines[["top", "right"]].set_visible(False)
+    dim = adata.uns.get(_keys.UNS, {}).get("dim")
+    ax.set_xlabel("value of the dimension" if dim is None else f"dim_{dim}")
+    ax.set_ylabel(unit or ("log1p CP10k" if counts else "expression"))
+    _name_lines(ax, [str(name) for name in adata.var_names[positions]], values[-1])
+    return ax
+
+
+def _shades(change: np.ndarray, rises: np.ndarray) -> list[str]:
+    """Red for genes that rise, blue for those that fall, darker the more they change."""
+    weight = 0.5 + 0.45 * change / (change.max() or 1.0)
+    maps = plt.get_cmap("Reds"), plt.get_cmap("Blues")
+    return [to_hex(maps[0 if up else 1](shade)) for shade, up in zip(weight, rises, strict=True)]
+
+
+def _name_lines(ax: Axes, names: list[str], ends: np.ndarray) -> None:
+    """Gene names right of the ends of their lines, moved apart."""
+    assert ax.figure is not None
+    ax.figure.figure.draw_without_rendering()
+    low, high = ax.get_ylim()
+    height = ax.get_window_extent().height / ax.figure.dpi * 72
+    size = float(np.clip(height / (1.3 * len(names)), 4.5, 0.9 * plt.rcParams["font.size"]))
+    order = np.argsort(ends, kind="stable")
+    places = spread(ends[order], 1.3 * size / height * (high - low), low, high)
+    for at, place in zip(order, places, strict=True):
+        ax.annotate(
+            names[at],
+            xy=(1.0, ends[at]),
+            xytext=(1.05, place),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=size,
+            color=ax.lines[at].get_color(),
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
+        )
