@@ -42,8 +42,8 @@ MARKERS = {
     "B": ("MS4A1", "CD79A"),
     "NK": ("NKG7", "GNLY"),
     "CD14+ Mono": ("LYZ", "S100A8"),
-    "Platelet": ("PPBP", "PF4"),
-    "DC": ("FCER1A",),
+    "Megakaryocytes": ("PPBP", "PF4"),
+    "Dendritic": ("FCER1A",),
 }
 
 
@@ -63,16 +63,23 @@ def classic(make: Callable) -> Callable:
     return embed
 
 
+def ranking(adata: ad.AnnData, model) -> np.ndarray:
+    """Scores of lc.tl.rank_latent_genes, genes x dimensions, high where a gene rises with the dimension."""
+    lc.tl.rank_latent_genes(adata, model, direction="up")
+    columns = []
+    for dim in range(model.params["n_latent"]):
+        table = sc.get.rank_genes_groups_df(adata, f"dim_{dim}", key="rank_latent_genes")
+        columns.append(table.set_index("names")["scores"].loc[adata.var_names])
+    return np.column_stack(columns)
+
+
 def ours(name: str, **arguments) -> Callable:
     def embed(adata: ad.AnnData, seed: int) -> tuple[np.ndarray, np.ndarray]:
         Model = getattr(lc.model, name)
         Model.setup_anndata(adata)
         model = Model(adata, seed=seed, **arguments)
         model.train(seed=seed, enable_progress_bar=False, accelerator="cpu")
-        lc.tl.rank_latent_genes(adata, model)
-        kind = "loadings" if name == "VSC" else "effects"
-        effects = adata.varm[f"{name.lower()}_{kind}"]
-        return model.get_latent_representation(), np.asarray(effects)
+        return model.get_latent_representation(), ranking(adata, model)
 
     return embed
 
@@ -229,11 +236,11 @@ def pbmc3k(args: argparse.Namespace) -> None:
             found.append(scores.assign(method=name, seed=seed))
             print(seed, name, scores["auroc"].round(3).to_dict(), flush=True)
             if name == "VSC":
-                lc.tl.rank_latent_genes(adata, model)
+                scored = ranking(adata, model)
                 for cell_type, genes in MARKERS.items():
                     label = next(label for label in scores.index if str(label).startswith(cell_type))
                     dim = int(scores.loc[label, "auroc_dim"])
-                    effects = np.asarray(adata.varm["vsc_loadings"])[:, dim] * scores.loc[label, "auroc_sign"]
+                    effects = scored[:, dim] * scores.loc[label, "auroc_sign"]
                     top = list(adata.var_names[np.argsort(-effects)[:10]])
                     print("  ", cell_type, "dim", dim, top, [gene in top for gene in genes], flush=True)
     table = pd.concat(found).reset_index()

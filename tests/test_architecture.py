@@ -68,7 +68,7 @@ LIBRARIES: dict[str, set[str]] = {
     "datasets": _DATA,
     "pp": _DATA | {"skmisc"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
-    "tl": _DATA | {"decoupler"},
+    "tl": _DATA | {"decoupler", "rich"},
     "cli": {"anndata", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
 }
 
