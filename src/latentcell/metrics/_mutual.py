@@ -37,8 +37,8 @@ def mutual_information_gap(z: Any, factors: Any, *, n_bins: int = 20) -> pd.Data
 
     Returns
     -------
-    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension that tells
-    most. The mean of ``value`` over factors is the MIG.
+    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension that
+    tells most. The mean of ``value`` over factors is the MIG.
 
     Raises
     ------

@@ -33,8 +33,8 @@ def single_latent_accuracy(z: Any, factors: Any, *, seed: int = 0) -> pd.DataFra
     Returns
     -------
     DataFrame with the index ``"factor"``, ``value``, and ``dim``, the dimension. Each factor has a row of its
-    name, the mean over its levels, and one row for each level, ``"cell_type=B"``; a factor of two levels has one
-    row, as both levels have the same score.
+    name, the mean over its levels, and one row for each level, ``"cell_type=B"``; a factor of two levels has
+    one row, as both levels have the same score.
 
     Raises
     ------
