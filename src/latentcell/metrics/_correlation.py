@@ -86,9 +86,9 @@ def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     References
     ----------
-    Hyvarinen and Morioka (2016), Unsupervised feature extraction by time-contrastive learning and nonlinear
-    ICA, https://arxiv.org/abs/1605.06336; Khemakhem et al. (2020), Variational autoencoders and nonlinear ICA,
-    https://arxiv.org/abs/1907.04809
+    Hyvarinen and Morioka (2016), Unsupervised feature extraction by time-contrastive learning and
+    nonlinear ICA, https://arxiv.org/abs/1605.06336; Khemakhem et al. (2020), Variational autoencoders and
+    nonlinear ICA, https://arxiv.org/abs/1907.04809
 
     Examples
     --------

@@ -114,8 +114,8 @@ def importances(
 def concentration(importance: np.ndarray) -> float:
     """1 less the entropy of each row (to the base of its length), weighted by the sums of rows.
 
-    Of importances (dimensions x factors) the disentanglement; of factors x dimensions the completeness. NaN if
-    rows have one entry.
+    Of importances (dimensions x factors) the disentanglement; of factors x dimensions the completeness. NaN
+    if rows have one entry.
     """
     total = importance.sum(axis=1)
     if importance.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""Known factors of cells, read from tables and arrays: floating-point ones are continuous, others discrete."""
+"""Known factors of cells, from tables and arrays: floating-point ones are continuous, others discrete."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +111,7 @@ def _factor(name: str, column: pd.Series) -> Factor:
     if n_cells.min() < LEAST_CELLS:
         raise DataError(
             f"{told} is discrete, and its level {levels[n_cells.argmin()]!r} has {n_cells.min()} cells; "
-            f"at least {LEAST_CELLS} are needed. Leave these cells out or merge levels; if the factor is continuous, "
-            "give it as floating-point numbers: factors.astype(float)."
+            f"at least {LEAST_CELLS} are needed. Leave these cells out or merge levels; if the factor is "
+            "continuous, give it as floating-point numbers: factors.astype(float)."
         )
     return Factor(name, positions, tuple(map(str, levels)))

@@ -147,7 +147,7 @@ def threshold_accuracies(codes: np.ndarray, factor: Factor, seed: int) -> np.nda
 
 
 def best_thresholds(values: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Threshold of the highest balanced accuracy for each level (levels), and whether the level is above it."""
+    """Threshold of the best balanced accuracy for each level (levels), and whether the level is above it."""
     order = np.argsort(values, kind="stable")
     ordered, inside = values[order], members[order]
     cuts = np.flatnonzero(ordered[1:] > ordered[:-1])
