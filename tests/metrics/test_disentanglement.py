@@ -148,7 +148,7 @@ def test_rows_are_the_metrics_own(tables, codes, factors):
         "single_latent_accuracy": lc.metrics.single_latent_accuracy,
     }
     for name, metric in metrics.items():
-        rows = tables["rotated"].query("metric == @name").set_index("factor")
+        rows = tables["rotated"].loc[lambda table, name=name: table["metric"] == name].set_index("factor")
         alone = metric(codes["rotated"], factors)
         pd.testing.assert_frame_equal(rows.loc[alone.index, ["value", "dim"]], alone)
         assert rows.loc["all", "value"] == pytest.approx(alone["value"].mean())
