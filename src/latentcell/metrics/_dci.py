@@ -32,8 +32,8 @@ def dci(z: Any, factors: Any, *, max_cells: int = 3000, seed: int = 0) -> dict[s
         factors (0 is chance, and worse than the mean is negative), accuracy for discrete ones (chance is the
         share of the largest level). It does not fall if a code is rotated, but for what trees cannot cut.
 
-    Each is at most 1, **higher is better**. Where dimensions follow their factors with noise, trees use others
-    as well, so that disentanglement and completeness stay somewhat below 1.
+    Each is at most 1, **higher is better**. Where dimensions follow their factors with noise, trees use
+    others as well, so that disentanglement and completeness stay somewhat below 1.
 
     The trees are scikit-learn's gradient boosting with its defaults (100 trees of depth 3), as in the code
     that published figures come from. Random forests that try all dimensions at each split order codes alike,
