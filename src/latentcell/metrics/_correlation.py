@@ -30,8 +30,8 @@ def best_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension (position
-    from 0). The mean of ``value`` over factors is what is usually reported.
+    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension
+    (position from 0). The mean of ``value`` over factors is what is usually reported.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the matched dimension.
-    The mean of ``value`` over factors is the MCC.
+    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the matched
+    dimension. The mean of ``value`` over factors is the MCC.
 
     Raises
     ------
@@ -86,9 +86,9 @@ def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     References
     ----------
-    Hyvarinen and Morioka (2016), Unsupervised feature extraction by time-contrastive learning and nonlinear ICA,
-    https://arxiv.org/abs/1605.06336; Khemakhem et al. (2020), Variational autoencoders and nonlinear ICA,
-    https://arxiv.org/abs/1907.04809
+    Hyvarinen and Morioka (2016), Unsupervised feature extraction by time-contrastive learning and
+    nonlinear ICA, https://arxiv.org/abs/1605.06336; Khemakhem et al. (2020), Variational autoencoders and
+    nonlinear ICA, https://arxiv.org/abs/1907.04809
 
     Examples
     --------

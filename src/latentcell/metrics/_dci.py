@@ -32,8 +32,8 @@ def dci(z: Any, factors: Any, *, max_cells: int = 3000, seed: int = 0) -> dict[s
         factors (0 is chance, and worse than the mean is negative), accuracy for discrete ones (chance is the
         share of the largest level). It does not fall if a code is rotated, but for what trees cannot cut.
 
-    Each is at most 1, **higher is better**. Trees also give noise some importance, the more the fewer cells
-    there are: perfect codes with further dimensions of noise stay below 1, and codes of noise lie above 0.
+    Each is at most 1, **higher is better**. Where dimensions follow their factors with noise, trees use
+    others as well, so that disentanglement and completeness stay somewhat below 1.
 
     The trees are scikit-learn's gradient boosting with its defaults (100 trees of depth 3), as in the code
     that published figures come from. Random forests that try all dimensions at each split order codes alike,
@@ -114,8 +114,8 @@ def importances(
 def concentration(importance: np.ndarray) -> float:
     """1 less the entropy of each row (to the base of its length), weighted by the sums of rows.
 
-    Of importances (dimensions x factors) the disentanglement; of factors x dimensions the completeness. NaN if
-    rows have one entry.
+    Of importances (dimensions x factors) the disentanglement; of factors x dimensions the completeness. NaN
+    if rows have one entry.
     """
     total = importance.sum(axis=1)
     if importance.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""Known factors of cells, read from tables and arrays: floating-point ones are continuous, others discrete."""
+"""Known factors of cells, from tables and arrays: floating-point ones are continuous, others discrete."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -108,10 +108,11 @@ def _factor(name: str, column: pd.Series) -> Factor:
     if len(levels) < 2:
         raise DataError(f"{told} is {levels[0]!r} in all cells: nothing can follow it. Leave it out.")
     n_cells = np.bincount(positions)
-    if n_cells.min() < LEAST_CELLS:
+    rarest = int(n_cells.argmin())
+    if n_cells[rarest] < LEAST_CELLS:
         raise DataError(
-            f"{told} is discrete, and its level {levels[n_cells.argmin()]!r} has {n_cells.min()} cells; "
-            f"at least {LEAST_CELLS} are needed. Leave these cells out or merge levels; if the factor is continuous, "
-            "give it as floating-point numbers: factors.astype(float)."
+            f"{told} is discrete, and its level {levels[rarest]!r} has {n_cells[rarest]} cells; "
+            f"at least {LEAST_CELLS} are needed. Leave these cells out or merge levels; if the factor is "
+            "continuous, give it as floating-point numbers: factors.astype(float)."
         )
     return Factor(name, positions, tuple(map(str, levels)))

@@ -37,8 +37,8 @@ def mutual_information_gap(z: Any, factors: Any, *, n_bins: int = 20) -> pd.Data
 
     Returns
     -------
-    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension that tells
-    most. The mean of ``value`` over factors is the MIG.
+    DataFrame with one row for each factor (index ``"factor"``), ``value``, and ``dim``, the dimension that
+    tells most. The mean of ``value`` over factors is the MIG.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def modularity(z: Any, factors: Any, *, n_bins: int = 20) -> float:
 def mutual_information(
     codes: np.ndarray, factors: list[Factor], n_bins: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Information of each dimension on each factor (dimensions x factors), and the factors' entropies; nats."""
+    """Nats that each dimension tells of each factor (dimensions x factors), and the factors' entropies."""
     binned_codes = [equal_width_bins(column, n_bins) for column in codes.T]
     binned = [f.values if f.is_discrete else equal_width_bins(f.values, n_bins) for f in factors]
     information = np.array([[information_of(a, b) for b in binned] for a in binned_codes])

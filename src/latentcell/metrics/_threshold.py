@@ -33,8 +33,8 @@ def single_latent_accuracy(z: Any, factors: Any, *, seed: int = 0) -> pd.DataFra
     Returns
     -------
     DataFrame with the index ``"factor"``, ``value``, and ``dim``, the dimension. Each factor has a row of its
-    name, the mean over its levels, and one row for each level, ``"cell_type=B"``; a factor of two levels has one
-    row, as both levels have the same score.
+    name, the mean over its levels, and one row for each level, ``"cell_type=B"``; a factor of two levels has
+    one row, as both levels have the same score.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def threshold_accuracies(codes: np.ndarray, factor: Factor, seed: int) -> np.nda
 
 
 def best_thresholds(values: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Threshold of the highest balanced accuracy for each level (levels), and whether the level is above it."""
+    """Threshold of the best balanced accuracy for each level (levels), and whether the level is above it."""
     order = np.argsort(values, kind="stable")
     ordered, inside = values[order], members[order]
     cuts = np.flatnonzero(ordered[1:] > ordered[:-1])
