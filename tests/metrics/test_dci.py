@@ -63,20 +63,20 @@ def test_is_gradient_boosting_in_a_loop(rng):
         ]
     ):
         train, test = train_test_split(
-            np.arange(90), train_size=40, test_size=20, random_state=5, stratify=y if k else None
+            np.arange(90), train_size=60, test_size=30, random_state=5, stratify=y if k else None
         )
         model.fit(z[train], y[train])
         importance[:, k] = model.feature_importances_
         scores.append(model.score(z[test], y[test]))
     disentanglement, completeness = both(importance)
-    scored = lc.metrics.dci(z, factors, max_cells=60, seed=5)
+    scored = lc.metrics.dci(z, factors, seed=5)
     assert list(scored) == ["disentanglement", "completeness", "informativeness"]
     # standardised codes are rounded otherwise, which may decide between equally good cuts
     assert scored["disentanglement"] == pytest.approx(disentanglement, abs=0.02)
     assert scored["completeness"] == pytest.approx(completeness, abs=0.02)
     assert scored["informativeness"] == pytest.approx(np.mean(scores), abs=0.02)
-    assert scored == lc.metrics.dci(z, factors, max_cells=60, seed=5)
-    moved = lc.metrics.dci((z * [1e3, -1, 1e-3])[:, [2, 0, 1]], factors, max_cells=60, seed=5)
+    assert scored == lc.metrics.dci(z, factors, seed=5)
+    moved = lc.metrics.dci((z * [1e3, -1, 1e-3])[:, [2, 0, 1]], factors, seed=5)
     assert moved == pytest.approx(scored, abs=0.05)
 
 
@@ -104,3 +104,12 @@ def test_refuses_few_cells(rng):
         lc.metrics.dci(z, z, max_cells=9)
     with pytest.raises(DataError, match="z has 8 cells"):
         lc.metrics.dci(z[:8], z[:8])
+
+
+def test_a_rare_level_is_not_lost_among_many_cells():
+    rng = np.random.default_rng(0)
+    rare = np.arange(30_000) < 5
+    z = np.stack([np.where(rare, 9.0, rng.normal(size=len(rare))), rng.normal(size=len(rare))], axis=1)
+    found = lc.metrics.dci(z, pd.Series(np.where(rare, "rare", "other")), max_cells=600)
+    assert found["informativeness"] == 1.0
+    assert found["completeness"] > 0.9

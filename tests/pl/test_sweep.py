@@ -129,6 +129,27 @@ def test_they_draw_into_given_axes(table):
     assert lc.pl.rate_distortion(table, ax=given) is given
 
 
+def test_settings_that_are_no_numbers_are_words_in_the_order_of_the_table(table):
+    table["scale"] = [("gene", None, 0.5, "gene")[seed] for seed in table["seed"]]
+    ax = lc.pl.disentanglement(table, "ari", x="scale")
+    ax.figure.draw_without_rendering()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["gene", "None", "0.5"]
+    (container,) = ax.containers
+    rows = table[table["metric"] == "ari"]
+    expected = [
+        rows[rows["scale"] == "gene"]["value"].mean(),
+        rows[rows["scale"].isna()]["value"].mean(),
+        rows[rows["scale"] == 0.5]["value"].mean(),
+    ]
+    assert container.lines[0].get_ydata() == pytest.approx(expected)
+
+
+def test_models_with_a_setting_of_none_are_drawn(table):
+    table["gene_scale"] = [None if beta == 1 else 0.5 for beta in table["beta"]]
+    ax = lc.pl.rate_distortion(table[table["capacity"] == 0], x="beta")
+    assert [text.get_text() for text in ax.texts] == ["beta = 1", "4", "20"]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

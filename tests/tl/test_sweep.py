@@ -1,8 +1,10 @@
 """A sweep trains what is missing and nothing twice, and its numbers are those of the models themselves."""
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import latentcell as lc
 from latentcell._errors import DataError, TrainingDivergedError
@@ -45,9 +47,14 @@ def test_the_numbers_are_those_of_the_models(cells):
     codes = cells.obsm["X_vae"]
     leiden = lc.metrics.leiden(codes, cells.obs["group"]).query("best").iloc[0]
     assert (mine["nmi", "all"], mine["ari", "all"]) == (leiden["nmi"], leiden["ari"])
-    found = lc.metrics.disentanglement(codes, cells.obsm["factors"], seed=0)
+    assert mine["active_dims", "all"] == (codes.var(axis=0) > 0.01).sum()
+    quick = sorted(
+        {"best_correlation", "matched_correlation", "mig", "sap", "modularity", "total_correlation"}
+    )
+    found = lc.metrics.disentanglement(codes, cells.obsm["factors"], metrics=quick, seed=0)
     expected = found.set_index(["metric", "factor"])["value"]
     assert mine[expected.index].equals(expected)
+    assert not [name for name in mine.index.get_level_values("metric") if name.startswith("dci")]
 
 
 def test_every_combination_is_there_in_order(cells, fits):
@@ -94,24 +101,85 @@ def test_a_sweep_goes_on_where_it_stopped(cells, fits, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.csv"]
 
 
-@pytest.mark.parametrize("change", ["cells", "argument", "model", "factors", "genes"])
+def scored(model, adata):
+    return {"dims": model.get_latent_representation().shape[1], "cells": adata.n_obs}
+
+
+CHANGES = {
+    "a value": lambda cells, arguments: cells.X.data.__setitem__(3, 99.0),
+    "genes of the values": lambda cells, arguments: cells.X.indices.__setitem__(
+        slice(None), cells.X.indices[::-1].copy()
+    ),
+    "an argument": lambda cells, arguments: arguments.update(max_epochs=4),
+    "the model": lambda cells, arguments: arguments.update(model_class=lc.model.DisentangledVAE),
+    "factors": lambda cells, arguments: arguments.update(factors=None),
+    "names of factors": lambda cells, arguments: arguments.update(
+        factors=cells.obsm["factors"].rename(columns={"group1": "first"})
+    ),
+    "groups": lambda cells, arguments: setattr(
+        cells, "obs", cells.obs.assign(group=cells.obs["group"].to_numpy()[::-1])
+    ),
+    "genes": lambda cells, arguments: arguments.update(mask_var=np.arange(60) < 30),
+    "metrics": lambda cells, arguments: arguments.update(metrics=["mig"]),
+    "a score": lambda cells, arguments: arguments.update(score=scored),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_results_of_something_else_are_refused(cells, tmp_path, change):
-    path, Model, arguments = tmp_path / "sweep.csv", lc.model.VAE, dict(QUICK)
-    lc.tl.sweep(cells, Model, {"beta": [1]}, seeds=[0], path=path, **arguments)
+    cells.X = sparse.csr_matrix(cells.X)
+    path = tmp_path / "sweep.csv"
+    arguments = {"model_class": lc.model.VAE, "factors": "factors", "groupby": "group", "path": path} | QUICK
+    again = lc.tl.sweep(cells, grid={"beta": [1]}, seeds=[0], **arguments)
+    assert lc.tl.sweep(cells.copy(), grid={"beta": [1]}, seeds=[0], **arguments).equals(again)
     before = path.read_bytes()
-    if change == "cells":
-        cells.X[3, 3] += 1
-    elif change == "argument":
-        arguments["max_epochs"] = 4
-    elif change == "model":
-        Model = lc.model.DisentangledVAE
-    elif change == "factors":
-        arguments["factors"] = "factors"
-    elif change == "genes":
-        arguments["mask_var"] = np.arange(60) < 30
-    with pytest.raises(DataError, match=r"other cells or arguments; name another path"):
-        lc.tl.sweep(cells, Model, {"beta": [1]}, seeds=[0], path=path, **arguments)
+    CHANGES[change](cells, arguments)
+    with pytest.raises(DataError, match=r"other cells, arguments, scores or versions; name another path"):
+        lc.tl.sweep(cells, grid={"beta": [1]}, seeds=[0], **arguments)
     assert path.read_bytes() == before
+
+
+def test_cells_on_disk_can_be_resumed(cells, fits, tmp_path):
+    cells.X = sparse.csr_matrix(cells.X)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    for _ in range(2):
+        backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+        lc.tl.sweep(backed, lc.model.VAE, {"beta": [1]}, seeds=[0], path=tmp_path / "sweep.csv", **QUICK)
+        backed.file.close()
+    assert fits == [(1, 0)]
+
+
+def test_two_processes_share_a_file(cells, tmp_path, monkeypatch):
+    path, fit = tmp_path / "sweep.csv", _sweep.fit
+
+    def another_process_meanwhile(*args):
+        monkeypatch.setattr(_sweep, "fit", fit)
+        lc.tl.sweep(cells, lc.model.VAE, {"beta": [7]}, seeds=[0], path=path, **QUICK)
+        return fit(*args)
+
+    monkeypatch.setattr(_sweep, "fit", another_process_meanwhile)
+    lc.tl.sweep(cells, lc.model.VAE, {"beta": [1]}, seeds=[0], path=path, **QUICK)
+    assert set(pd.read_csv(path, comment="#")["beta"]) == {1.0, 7.0}
+
+
+def test_factors_are_matched_by_the_names_of_cells(cells):
+    shuffled = cells.obsm["factors"].sample(frac=1, random_state=0)
+    arguments = {"grid": {"beta": [1]}, "seeds": [0], "metrics": ["mig"]} | QUICK
+    tables = [
+        lc.tl.sweep(cells, lc.model.VAE, factors=factors, **arguments) for factors in ("factors", shuffled)
+    ]
+    values = [table[table["metric"] == "mig"]["value"].tolist() for table in tables]
+    assert values[0] == values[1]
+
+
+def test_cells_without_a_factor_or_group_are_left_out_of_its_scores(cells):
+    cells.obs["half"] = cells.obs["group"].where(np.arange(90) % 2 == 0)
+    arguments = {"grid": {"beta": [1]}, "seeds": [0], "metrics": ["mig"]} | QUICK
+    table = lc.tl.sweep(cells, lc.model.VAE, factors=["half"], groupby="half", **arguments)
+    model = lc.tl.vae(cells, beta=1, **QUICK)
+    codes = model.get_latent_representation()[::2]
+    expected = lc.metrics.mutual_information_gap(codes, cells.obs[["half"]][::2])["value"].mean()
+    assert table.query("metric == 'mig' and factor == 'all'")["value"].item() == expected
 
 
 def test_another_file_is_never_overwritten(cells, tmp_path):
@@ -138,10 +206,7 @@ def test_a_diverged_model_is_named_and_the_others_are_trained(cells, monkeypatch
 
 
 def test_scores_of_ones_own(cells, fits):
-    def dims(model, adata):
-        return {"dims": model.get_latent_representation().shape[1], "cells": adata.n_obs}
-
-    table = lc.tl.sweep(cells, lc.model.VAE, {"beta": [1]}, seeds=[0], score=dims, **QUICK)
+    table = lc.tl.sweep(cells, lc.model.VAE, {"beta": [1]}, seeds=[0], score=scored, **QUICK)
     assert table.set_index("metric")["value"][["dims", "cells"]].tolist() == [2.0, 90.0]
 
 
@@ -182,10 +247,24 @@ def test_columns_of_obs_are_factors(cells):
         ({"groupby": "kind"}, "groupby='kind' is not a column"),
         ({"factors": "kind"}, "'kind' is neither a key of adata.obsm"),
         ({"factors": pd.DataFrame({"a": [1.0]})}, "1 rows; it needs one per cell, 90"),
+        ({"factors": pd.DataFrame({"a": np.arange(90.0)}, index=range(5, 95))}, "its index is neither"),
+        ({"factors": ["rare"]}, "its level 'a' has 3 cells"),
+        ({"factors": ["nothing"]}, "is missing in every cell"),
+        ({"groupby": "one"}, "fewer than two groups"),
+        ({"metrics": ["mig"]}, "metrics are of factors"),
+        ({"factors": "factors", "metrics": ["irs"]}, "must be among"),
+        ({"factors": "factors", "metrics": ["single_latent_accuracy"]}, "all are continuous"),
         ({"path": "table.txt"}, "must end in .csv"),
+        ({"path": "nowhere/table.csv"}, "there is no folder 'nowhere'"),
+        ({"grid": {"betta": [1]}}, r"\['betta'\] are no arguments of VAE"),
+        ({"beeta": 1}, r"\['beeta'\] are no arguments of VAE"),
+        ({"layer": "counts"}, "layers has no 'counts'"),
     ],
 )
-def test_bad_arguments_are_named(cells, change, message):
+def test_bad_arguments_are_named_before_anything_is_trained(cells, fits, change, message):
+    cells.obs["rare"] = np.where(np.arange(90) < 3, "a", "b")
+    cells.obs["nothing"], cells.obs["one"] = np.nan, "a"
     arguments = {"grid": {"beta": [1]}, "seeds": [0]} | QUICK | change
     with pytest.raises(DataError, match=message):
         lc.tl.sweep(cells, lc.model.VAE, **arguments)
+    assert fits == []

@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from latentcell._errors import DataError
 from latentcell.metrics._correlation import standardised
-from latentcell.metrics._factors import Factor, check_codes_and_factors
+from latentcell.metrics._factors import LEAST_CELLS, Factor, check_codes_and_factors
 
 _LEAST_CELLS = 10
 """Fewest cells that are divided into training and test."""
@@ -45,8 +45,8 @@ def dci(z: Any, factors: Any, *, max_cells: int = 3000, seed: int = 0) -> dict[s
     z, factors
         As for :func:`best_correlation`. A constant dimension has no importance.
     max_cells
-        Cells used at most, drawn at random for each factor, levels in proportion. Time grows with cells x
-        dimensions x factors, a discrete one counting as many as it has levels above two.
+        Cells used at most, drawn at random for each factor, levels in proportion but five of each. Time
+        grows with cells x dimensions x factors, a discrete one counting as many as it has levels above two.
     seed
         Seed of division and trees.
 
@@ -97,18 +97,30 @@ def importances(
     unit = standardised(codes)  # trees read single precision
     importance, scores = np.empty((codes.shape[1], len(factors))), np.empty(len(factors))
     for k, factor in enumerate(factors):
-        train, test = train_test_split(
-            np.arange(len(codes)),
-            train_size=n_train,
-            test_size=n_test,
-            random_state=seed,
-            stratify=factor.values if factor.is_discrete else None,
-        )
+        rows = _sample(factor, n_train + n_test, seed)
+        levels = factor.values[rows] if factor.is_discrete else None
+        test_size = len(rows) // 3
+        train, test = train_test_split(rows, test_size=test_size, random_state=seed, stratify=levels)
         trees = GradientBoostingClassifier if factor.is_discrete else GradientBoostingRegressor
         fitted = trees(random_state=seed).fit(unit[train], factor.values[train])
         importance[:, k] = fitted.feature_importances_
         scores[k] = fitted.score(unit[test], factor.values[test])
     return importance, scores
+
+
+def _sample(factor: Factor, n_cells: int, seed: int) -> np.ndarray:
+    """Positions of cells, all or about `n_cells` at random: levels in proportion, but none left out."""
+    if len(factor.values) <= n_cells:
+        return np.arange(len(factor.values))
+    rng = np.random.default_rng(seed)
+    if not factor.is_discrete:
+        return np.sort(rng.choice(len(factor.values), n_cells, replace=False))
+    rows = []
+    for level in range(len(factor.levels)):
+        members = np.flatnonzero(factor.values == level)
+        wanted = max(round(n_cells * len(members) / len(factor.values)), LEAST_CELLS)
+        rows.append(rng.choice(members, min(wanted, len(members)), replace=False))
+    return np.sort(np.concatenate(rows))
 
 
 def concentration(importance: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from anndata import AnnData
 
 from latentcell._errors import DataError
@@ -45,7 +46,8 @@ class DisentangledVAE(AbstractVariational):
         C in nats per cell: a number that is reached on a straight line over the first half of training, or a
         schedule. 0: none.
     total_correlation
-        Weight of the total correlation, a number or a schedule; 0: none.
+        Weight of the total correlation, a number or a schedule; 0: none. It is estimated from the batch, so a
+        weight belongs to a batch size.
     covariance
         Weight of the squared distance of the codes' covariance from the identity (DIP-VAE-II); 0: none.
     conditional
@@ -105,7 +107,7 @@ class DisentangledVAE(AbstractVariational):
         given: dict[str, Any] = {"beta": beta, "capacity": capacity}
         given |= {"total_correlation": total_correlation, "covariance": covariance}
         for name, value in given.items():
-            if not callable(value) and not value >= 0:
+            if not callable(value) and not (isinstance(value, int | float | np.number) and value >= 0):
                 raise DataError(f"{name} must be 0 or more, or a schedule, got {value!r}")
         penalties: list[Penalty] = []
         if total_correlation:

@@ -23,8 +23,9 @@ class TotalCorrelation:
     .. math:: TC = E_{q(z)}\Big[\log q(z) - \sum_j \log q(z_j)\Big]
 
     where q(z) is the mean of the posteriors of the batch's cells. Beside the KL with weight 1, a weight of
-    beta - 1 gives the beta-TCVAE. Other estimates of q(z) from a batch differ from this one by a constant:
-    the gradient is the same.
+    beta - 1 gives the beta-TCVAE. The paper's minibatch-weighted estimate differs from this one by a
+    constant, so the gradient is the same. The value depends on the size of the batch: a cell's own posterior
+    is one of few. Memory is that of batch x batch x n_latent values.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ def disentanglement(
     >>> [panel.get_title() for panel in lc.pl.disentanglement(table).axes]
     ['mutual information gap', 'ARI of Leiden clusters']
     """
-    x, hue = _settings(table, x, hue)
+    table, x, hue = _settings(table, x, hue)
     there = list(dict.fromkeys(table["metric"]))
     wanted = [metrics] if isinstance(metrics, str) else metrics
     wanted = [name for name in _DEFAULT if name in there] if wanted is None else list(wanted)
@@ -157,18 +157,18 @@ def rate_distortion(
     >>> [text.get_text() for text in lc.pl.rate_distortion(table).texts]
     ['beta = 1', '4']
     """
-    x, hue = _settings(table, x, hue)
+    table, x, hue = _settings(table, x, hue)
     for name in ("kl", "reconstruction_loss"):
         if name not in set(table["metric"]):
             raise DataError(f"the table has no metric {name!r}; it is written by lc.tl.sweep.")
     setting = [name for name in table if name not in ("metric", "factor", "value")]
-    wide = table.pivot_table(index=setting, columns="metric", values="value").reset_index()
+    wide = table.pivot_table(index=setting, columns="metric", values="value", observed=True).reset_index()
     if ax is None:
         _, ax = plt.subplots(figsize=(5.5, 4.2), layout="constrained")
     groups: list[tuple[Any, pd.DataFrame]]
-    groups = [(None, wide)] if hue is None else list(wide.groupby(hue, sort=False))
+    groups = [(None, wide)] if hue is None else list(wide.groupby(hue, sort=False, observed=True))
     for (value, part), color in zip(groups, default_colors(len(groups)), strict=True):
-        means = part.groupby(x)[["kl", "reconstruction_loss"]].mean()
+        means = part.groupby(x, observed=True)[["kl", "reconstruction_loss"]].mean()
         ax.scatter(part["kl"], part["reconstruction_loss"], s=10, color=color, alpha=0.4, linewidths=0)
         label = None if hue is None else f"{hue} = {_number(value)}"
         ax.plot(means["kl"], means["reconstruction_loss"], "-o", ms=5, color=color, label=label)
@@ -190,8 +190,8 @@ def rate_distortion(
     return ax
 
 
-def _settings(table: pd.DataFrame, x: str | None, hue: str | None) -> tuple[str, str | None]:
-    """Columns of the table that are settings, checked."""
+def _settings(table: pd.DataFrame, x: str | None, hue: str | None) -> tuple[pd.DataFrame, str, str | None]:
+    """The columns that are settings, checked, and the table with those that are not all numbers as words."""
     missing = [name for name in _RESULTS if name not in table]
     if missing:
         raise DataError(f"table has no columns {missing}; it must be one that lc.tl.sweep returns.")
@@ -202,7 +202,12 @@ def _settings(table: pd.DataFrame, x: str | None, hue: str | None) -> tuple[str,
             raise DataError(f"{argument}={name!r} is not a setting of the table: {listed(settings)}.")
     if x == hue:
         raise DataError(f"x and hue are both {x!r}; name two settings.")
-    return str(x), hue
+    words = {}
+    for name in settings:
+        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].isna().any():
+            text = [_number(value) if pd.notna(value) else "None" for value in table[name]]
+            words[name] = pd.Categorical(text, categories=list(dict.fromkeys(text)))
+    return table.assign(**words), str(x), hue
 
 
 def _factors(table: pd.DataFrame, metrics: list[str], factors: Collection[str] | bool) -> list[str]:
@@ -230,8 +235,8 @@ def _scores(ax: Axes, rows: pd.DataFrame, x: str, hue: str | None, colors: dict[
             label = f"{hue} = {_number(value)}"
             part = together[together[hue] == value]
             _line(ax, part, x, color=color, linewidth=1.5, ms=4, label=label)
-    values = np.sort(rows[x].unique())
-    if np.issubdtype(values.dtype, np.number):
+    if pd.api.types.is_numeric_dtype(rows[x]):
+        values = np.sort(rows[x].unique())
         if values[0] > 0 and values[-1] / values[0] >= 8:
             ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(values.tolist()))
@@ -243,10 +248,10 @@ def _line(ax: Axes, rows: pd.DataFrame, x: str, **style: Any) -> None:
     """Means over the runs with bars of their 95 % confidence intervals."""
     if rows.empty:
         return
-    groups = rows.groupby(x)["value"]
+    groups = rows.groupby(x, observed=False)["value"]
     mean, n = groups.mean(), groups.size()
     error = groups.std().fillna(0) / np.sqrt(n) * student.ppf(0.975, np.maximum(n - 1, 1))
-    ax.errorbar(mean.index, mean, error if error.any() else None, fmt="-o", **style)
+    ax.errorbar(list(mean.index), mean, error if error.any() else None, fmt="-o", **style)
 
 
 def _panels(n: int) -> tuple[Figure, list[Axes]]:

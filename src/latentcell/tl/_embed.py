@@ -364,14 +364,14 @@ def fit(
 ) -> Model:
     """Train a model on an object of its own that shares the matrix of `adata`; nothing is written to it."""
     columns = {name: key for name, key in keys.items() if name.endswith("_key")}
-    cells = _selection(adata, layer, mask_var, columns)
+    cells = selection(adata, layer, mask_var, columns)
     model_class.setup_anndata(cells, layer=layer, **keys)  # type: ignore[arg-type]
     model = model_class(cells, seed=seed, **model_args)
     model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
     return model
 
 
-def _selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str, str | None]) -> AnnData:
+def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str, str | None]) -> AnnData:
     """An AnnData of the genes and keys to model, sharing the matrix of `adata` where all genes are taken.
 
     The model is set up on this object, so that nothing but the results is written to the user's.

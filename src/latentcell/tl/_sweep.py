@@ -1,29 +1,26 @@
 """Train a grid of models and seeds; one tidy table that grows on disk and can be resumed."""
 
+import inspect
 import itertools
 import os
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from scipy import sparse
 
-from latentcell import metrics
 from latentcell._errors import DataError, TrainingDivergedError
 
-from ._embed import Mask, fit
+from ._embed import Mask, fit, selection
+from ._sweep_judge import Judge, Score, fingerprint
 from ._sweep_table import ResultTable, Rows, Settings
-
-Score = Callable[[Any, AnnData], Mapping[str, float]]
 
 
 def sweep(
@@ -34,6 +31,7 @@ def sweep(
     *,
     factors: str | Sequence[str] | pd.DataFrame | None = None,
     groupby: str | None = None,
+    metrics: Sequence[str] | None = None,
     score: Score | None = None,
     layer: str | None = None,
     mask_var: Mask | Literal["auto"] = "auto",
@@ -60,10 +58,14 @@ def sweep(
     factors
         What is known about the cells: key of ``obsm`` with a DataFrame (as of
         :func:`latentcell.datasets.simulate_factors`), columns of ``obs``, or a DataFrame with a row per
-        cell. Codes are scored against them by :func:`latentcell.metrics.disentanglement`.
+        cell (matched by name if its index holds names of cells). Codes are scored against them by
+        :func:`latentcell.metrics.disentanglement`, without the cells in which one is missing.
     groupby
         Column of ``obs`` with known groups. Leiden clusters of the codes are scored against them
-        (:func:`latentcell.metrics.leiden`, the best resolution).
+        (:func:`latentcell.metrics.leiden`, the best resolution), without the cells that have none.
+    metrics
+        Metrics of :func:`latentcell.metrics.disentanglement`; None takes all but those of DCI, whose trees
+        may take longer than training.
     score
         A function of the trained model and `adata` that returns further numbers by name.
     layer, mask_var, batch_key, max_epochs
@@ -73,7 +75,8 @@ def sweep(
     path
         A .csv file that receives the table after every model. If it is there, its results are kept and only
         what is missing is trained: an interrupted sweep goes on where it stopped, and a grid can be made
-        larger. Results of other data or other arguments are refused.
+        larger. Results of other cells, arguments, scores or versions of latentcell are refused (a `score` is
+        known by its name only).
     progress
         Draw a line of progress on stderr.
     **model_args
@@ -88,6 +91,9 @@ def sweep(
         Of the last epoch, nats per cell, on the training cells (distortion, rate and their sum).
     ``seconds``
         Of training.
+    ``active_dims``
+        Dimensions whose values (posterior means) have a variance above 0.01 among the cells. A dimension that
+        has not is dead: it may go along with a factor, but the decoder is told next to nothing by it.
     ``nmi``, ``ari``
         With `groupby`: Leiden clusters against the groups, higher is better.
     those of :func:`latentcell.metrics.disentanglement`
@@ -101,6 +107,11 @@ def sweep(
     DataError
         If a key does not exist, the grid is empty or names no argument of the model, or if `path` holds
         results of something else.
+
+    References
+    ----------
+    Burda, Grosse and Salakhutdinov, ICLR 2016, `arXiv:1509.00519 <https://arxiv.org/abs/1509.00519>`__
+    (active dimensions).
 
     Examples
     --------
@@ -121,22 +132,17 @@ def sweep(
     """
     settings = _settings(grid)
     names = list(settings[0])
-    taken = {"adata", "registry", "seed"} | set(model_args)
-    if clash := taken & set(names):
-        raise DataError(f"grid must not hold {sorted(clash)}: they are given elsewhere in the call")
+    _check_names(model_class, names, model_args)
     seeds = [int(seed) for seed in seeds]
     if not seeds:
         raise DataError("seeds is empty; give at least one")
-    truth = _factors(adata, factors)
-    if groupby is not None and groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
     keys = {"batch_key": batch_key, "labels_key": labels_key}
-    if path is not None and Path(path).suffix != ".csv":
-        raise DataError(f"path={str(path)!r} must end in .csv")
-    made_of = _fingerprint(
-        adata, layer, mask_var, truth, [model_class.__name__, keys, groupby, max_epochs, model_args, names]
-    )
-    table = ResultTable(None if path is None else Path(path), names, made_of)
+    cells = selection(adata, layer, mask_var, keys)
+    judge = Judge(adata, factors, groupby, metrics, score)
+    table = ResultTable(names)
+    if path is not None:
+        made_of = [model_class.__name__, layer, keys, max_epochs, model_args, names]
+        table.keep_in(Path(path), fingerprint(cells, layer, judge, made_of))
     todo = [(one, seed) for one in settings for seed in seeds if not table.has(one, seed)]
 
     def train_one(one: Settings, seed: int) -> Rows:
@@ -147,17 +153,7 @@ def sweep(
             told = ", ".join(f"{name}={value!r}" for name, value in one.items())
             warnings.warn(f"sweep: training diverged with {told}, seed={seed}: {error}", stacklevel=3)
             return [("diverged", "all", 1.0)]
-        seconds = monotonic() - start
-        rows = [("seconds", "all", seconds), *_losses(model)]
-        codes = cast("np.ndarray", model.get_latent_representation())
-        if groupby is not None:
-            rows += _clusters(codes, adata.obs[groupby])
-        if truth is not None:
-            found = metrics.disentanglement(codes, truth, seed=0)
-            rows += list(found[["metric", "factor", "value"]].itertuples(index=False, name=None))
-        if score is not None:
-            rows += [(name, "all", float(value)) for name, value in score(model, adata).items()]
-        return rows
+        return [("seconds", "all", monotonic() - start), *judge(model)]
 
     with _progress(progress and bool(todo), f"Sweep of {model_class.__name__}", len(todo)) as advance:
         for one, seed in todo:
@@ -192,55 +188,15 @@ def _settings(grid: Mapping[str, Sequence[Any]] | Sequence[Settings]) -> list[Se
     return rows
 
 
-def _factors(adata: AnnData, factors: Any) -> pd.DataFrame | None:
-    if factors is None:
-        return None
-    if isinstance(factors, pd.DataFrame):
-        if len(factors) != adata.n_obs:
-            raise DataError(f"factors has {len(factors)} rows; it needs one per cell, {adata.n_obs}")
-        return factors
-    if isinstance(factors, str) and factors in adata.obsm:
-        found = adata.obsm[factors]
-        if isinstance(found, pd.DataFrame):
-            return found
-        return pd.DataFrame(np.asarray(found), columns=[f"{factors}_{i}" for i in range(found.shape[1])])
-    columns = [factors] if isinstance(factors, str) else list(factors)
-    for name in columns:
-        if name not in adata.obs:
-            raise DataError(f"factors: {name!r} is neither a key of adata.obsm nor a column of adata.obs")
-    return adata.obs[columns]
-
-
-def _losses(model: Any) -> Rows:
-    """Distortion, rate and their sum in the last epoch."""
-    last = {name: float(frame[name].iloc[-1]) for name, frame in model.history.items()}
-    named = {"reconstruction_loss": "reconstruction_loss_train", "kl": "kl_local_train", "elbo": "elbo_train"}
-    return [(name, "all", last[key]) for name, key in named.items()]
-
-
-def _clusters(codes: np.ndarray, groups: pd.Series) -> Rows:
-    labelled = groups.notna().to_numpy()
-    if not np.ptp(codes[labelled], axis=0).any():
-        return [("nmi", "all", 0.0), ("ari", "all", 0.0)]  # one point: there is nothing to cluster
-    scores = metrics.leiden(codes[labelled], groups.to_numpy()[labelled]).query("best").iloc[0]
-    return [(name, "all", float(scores[name])) for name in ("nmi", "ari")]
-
-
-def _fingerprint(adata: AnnData, layer: str | None, mask_var: Any, truth: Any, arguments: list) -> str:
-    """What results hang on: the cells, the genes, what is known about them, the arguments."""
-    matrix = adata.X if layer is None else adata.layers[layer]
-    values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
-    if isinstance(mask_var, np.ndarray):
-        mask_var = mask_var.tolist()
-    elif mask_var == "auto" and "highly_variable" in adata.var:
-        mask_var = adata.var["highly_variable"].tolist()
-    parts = [
-        np.ascontiguousarray(values).tobytes(),
-        "\n".join([*adata.obs_names, *adata.var_names]).encode(),
-        b"" if truth is None else pd.util.hash_pandas_object(truth, index=False).to_numpy().tobytes(),
-        repr([layer, mask_var, arguments]).encode(),
-    ]
-    return f"{zlib.crc32(b''.join(parts)):08x}"
+def _check_names(model_class: type, names: list[str], model_args: Settings) -> None:
+    """Refuse what is no argument of the model, or is given twice."""
+    if clash := ({"adata", "registry", "seed"} | set(model_args)) & set(names):
+        raise DataError(f"grid must not hold {sorted(clash)}: they are given elsewhere in the call")
+    known = set(inspect.signature(model_class).parameters) - {"adata", "registry", "seed"}
+    if unknown := sorted((set(names) | set(model_args)) - known):
+        raise DataError(
+            f"{unknown} are no arguments of {model_class.__name__}; they are {', '.join(sorted(known))}"
+        )
 
 
 @contextmanager

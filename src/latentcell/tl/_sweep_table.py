@@ -23,19 +23,28 @@ class ResultTable:
 
     Parameters
     ----------
-    path
-        A file; None keeps results in memory only.
     names
         Arguments of the grid.
-    made_of
-        What the results hang on besides, as a text: a file that says another one is refused.
     """
 
-    def __init__(self, path: Path | None, names: list[str], made_of: str) -> None:
-        self.path, self.names, self.head = path, names, f"{_HEAD}{made_of}"
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.path: Path | None = None
+        self.head = _HEAD
         self.rows: dict[tuple, Rows] = {}
-        if path is not None and path.exists():
-            self._read(path)
+
+    def keep_in(self, path: Path, made_of: str) -> None:
+        """Read the results in a file, if it is there, and write what is added to it.
+
+        `made_of` is what the results hang on besides settings and seeds; a file that says another is refused.
+        """
+        if path.suffix != ".csv":
+            raise DataError(f"path={str(path)!r} must end in .csv")
+        if not path.parent.is_dir():
+            raise DataError(f"path={str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+        self.path, self.head = path, f"{_HEAD}{made_of}"
+        if path.exists():
+            self.rows |= self._read(path)
 
     def has(self, one: Settings, seed: int) -> bool:
         """Whether this model's results are there."""
@@ -46,6 +55,8 @@ class ResultTable:
         self.rows[self._key(one, seed)] = rows
         if self.path is None:
             return
+        if self.path.exists():  # another process may share the file
+            self.rows = self._read(self.path) | self.rows
         new = self.path.with_name(f".{self.path.name}.new")
         with new.open("w", encoding="utf-8", newline="") as file:
             file.write(f"{self.head}\n")
@@ -67,18 +78,24 @@ class ResultTable:
         flat = [(*key, *row) for key, found in rows.items() for row in found]
         return pd.DataFrame(flat, columns=[*self.names, *COLUMNS])
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: Path) -> dict[tuple, Rows]:
         with path.open(encoding="utf-8") as file:
             head = file.readline().rstrip("\n")
             if head != self.head:
                 raise DataError(
                     f"{path} holds "
-                    + ("a sweep of other cells or arguments" if head.startswith(_HEAD) else "something else")
+                    + (
+                        "a sweep of other cells, arguments, scores or versions"
+                        if head.startswith(_HEAD)
+                        else "something else"
+                    )
                     + "; name another path, or remove it"
                 )
             found = pd.read_csv(file, dtype=str, keep_default_na=False)
+        rows: dict[tuple, Rows] = {}
         for *key, metric, factor, value in found.itertuples(index=False, name=None):
-            self.rows.setdefault(tuple(key), []).append((metric, factor, float(value or "nan")))
+            rows.setdefault(tuple(key), []).append((metric, factor, float(value or "nan")))
+        return rows
 
 
 def _text(value: Any) -> str:
