@@ -2,7 +2,7 @@
 
     python benchmarks/fidelity.py table pbmc3k|kang [--seeds 0 1 2] [--methods CVAE ...] [--csv table.csv]
     python benchmarks/fidelity.py labels pbmc3k|kang [--seeds 0 1 2]       are they of that type?
-    python benchmarks/fidelity.py rare [--repeats 5] [--methods CVAE ...]       a rare type topped up
+    python benchmarks/fidelity.py rare [--seeds 0 1 2 3 4] [--methods CVAE ...]       a rare type topped up
     python benchmarks/fidelity.py memory [--cells 1000000]     cells streamed to disk
 
 Needs LATENTCELL_DATA. Protocol: 60 % of each type train, 20 % choose variable genes and are the basis of the
@@ -280,8 +280,8 @@ def rare(args: argparse.Namespace) -> None:
     from sklearn.metrics import f1_score
 
     adata, key, _ = pbmc3k()
-    rows = []
-    for repeat in range(args.repeats):
+    rows, columns = [], ["repeat", "cells", "method", "classifier", "f1", "f1 of other types"]
+    for repeat in args.seeds:
         train, basis, judged = split(adata, key, repeat)
         train = ad.concat([train, basis])  # nothing is chosen here that needs cells of its own
         x_test, y_test = log_counts(judged.X.toarray()), judged.obs[key].astype(str).to_numpy()
@@ -313,17 +313,15 @@ def rare(args: argparse.Namespace) -> None:
                     f1 = f1_score(y_test == RARE, guess == RARE)
                     others = f1_score(y_test, guess, average="macro", labels=sorted(set(y_test) - {RARE}))
                     rows.append((repeat, n if n in FEW else "all", name, kind, f1, others))
+            result = pd.DataFrame(rows, columns=columns)
+            if args.csv:
+                result.to_csv(args.csv, index=False)
             print(repeat, n, {r[2] + " " + r[3]: round(r[4], 2) for r in rows[-2 * len(more) :]}, flush=True)
-    result = pd.DataFrame(
-        rows, columns=["repeat", "cells", "method", "classifier", "f1", "f1 of other types"]
-    )
-    if args.csv:
-        result.to_csv(args.csv, index=False)
     for value in ("f1", "f1 of other types"):
         spread = result.pivot_table(
             index="method", columns=["cells", "classifier"], values=value, aggfunc=["mean", "std"], sort=False
         )
-        print(f"{value}: mean, then standard deviation over {args.repeats} repeats")
+        print(f"{value}: mean, then standard deviation over {len(args.seeds)} repeats")
         print(spread.round(2).to_string())
 
 
@@ -385,7 +383,7 @@ def main() -> None:
     one.add_argument("--methods", nargs="+", choices=GENERATORS)
     one.set_defaults(run=labels)
     one = commands.add_parser("rare")
-    one.add_argument("--repeats", type=int, default=5)
+    one.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     default = ["GeneShuffle", "GaussianCopula", "CVAE", "CVAE, mixture", "VAE"]
     one.add_argument("--methods", nargs="*", choices=GENERATORS, default=default)
     one.add_argument("--csv")
