@@ -93,8 +93,9 @@ def scvi(beta: float = 1.0) -> Callable:
         scvi_tools.settings.seed, scvi_tools.settings.verbosity = seed, 40
         scvi_tools.model.SCVI.setup_anndata(adata)
         model = scvi_tools.model.SCVI(adata, gene_likelihood="nb")
-        plan = {"max_kl_weight": beta, "n_epochs_kl_warmup": 100}
-        model.train(plan_kwargs=plan, enable_progress_bar=False, accelerator="cpu", logger=False)
+        model.train(
+            plan_kwargs={"max_kl_weight": beta}, enable_progress_bar=False, accelerator="cpu", logger=False
+        )
         return model.get_latent_representation(), None
 
     return embed
