@@ -11,7 +11,7 @@ from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 
 from ._latent_genes import on_genes
 
-Model = TypeVar("Model", AE, CVAE, DCA, VAE, VSC, DisentangledVAE)
+Model = TypeVar("Model", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
 
@@ -249,7 +249,6 @@ def vsc(
     >>> adata.obsm["X_vsc"].shape, adata.varm["vsc_loadings"].shape
     ((700, 20), (765, 20))
     """
-    model: VSC
     model = _embed(VSC, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
     adata.obsm[_keys.hard(key_added)] = cast("np.ndarray", model.get_latent_representation(hard=True))
     adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()

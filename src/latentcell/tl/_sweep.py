@@ -148,7 +148,9 @@ def sweep(
     def train_one(one: Settings, seed: int) -> Rows:
         start = monotonic()
         try:
-            model = fit(model_class, adata, layer, mask_var, keys, max_epochs, seed, False, model_args | one)
+            model: Any = fit(
+                model_class, adata, layer, mask_var, keys, max_epochs, seed, False, model_args | one
+            )
         except TrainingDivergedError as error:
             told = ", ".join(f"{name}={value!r}" for name, value in one.items())
             warnings.warn(f"sweep: training diverged with {told}, seed={seed}: {error}", stacklevel=3)
