@@ -112,7 +112,6 @@ METHODS: dict[str, Callable] = {
     "DisentangledVAE 10, beta 10": ours("DisentangledVAE", beta=10.0),
     "DisentangledVAE 10, capacity 10": ours("DisentangledVAE", beta=30.0, capacity=10.0),
     "DisentangledVAE 10, TC 5": ours("DisentangledVAE", beta=1.0, total_correlation=5.0),
-    "DisentangledVAE 10, covariance 10": ours("DisentangledVAE", beta=1.0, covariance=10.0),
     "VSC 10": ours("VSC", n_latent=10),
     "VSC 20": ours("VSC"),
 }

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Normal
 
 from latentcell.nn.latents import Code, Deterministic, Gaussian
-from latentcell.nn.penalties import CovarianceToIdentity, TotalCorrelation
+from latentcell.nn.penalties import TotalCorrelation
 
 
 def gaussian_code(loc: torch.Tensor, scale: torch.Tensor, seed: int = 0) -> Code:
@@ -65,26 +65,10 @@ def test_total_correlation_presses_correlated_codes_apart():
         assert TotalCorrelation(1.0)(stepped) < TotalCorrelation(1.0)(code)
 
 
-def test_covariance_is_numpys():
-    rng = np.random.default_rng(2)
-    loc, scale = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)), rng.uniform(0.1, 1.0, size=(50, 3))
-    covariance = np.cov(loc.T, bias=True) + np.diag((scale**2).mean(0))
-    value = CovarianceToIdentity(1.0)(gaussian_code(torch.tensor(loc), torch.tensor(scale))).item()
-    assert value == pytest.approx(((covariance - np.eye(3)) ** 2).sum())
-
-
-def test_covariance_of_white_codes_is_0():
-    loc = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * math.sqrt(0.75)
-    assert CovarianceToIdentity(1.0)(gaussian_code(loc, torch.full_like(loc, 0.5))).item() == pytest.approx(
-        0.0, abs=1e-12
-    )
-
-
 def test_codes_without_a_gaussian_posterior_are_refused():
     code = Deterministic(4, 2)(torch.randn(3, 4))
-    for penalty in (TotalCorrelation(1.0), CovarianceToIdentity(1.0)):
-        with pytest.raises(TypeError, match="Gaussian posterior"):
-            penalty(code)
+    with pytest.raises(TypeError, match="Gaussian posterior"):
+        TotalCorrelation(1.0)(code)
 
 
 def test_softplus_codes_are_judged_before_the_transform():

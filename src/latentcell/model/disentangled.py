@@ -11,7 +11,7 @@ from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Gaussian
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import Capacity
-from latentcell.nn.penalties import CovarianceToIdentity, Penalty, TotalCorrelation
+from latentcell.nn.penalties import TotalCorrelation
 from latentcell.nn.schedules import Linear, Schedule
 
 from ._base import own_params
@@ -48,8 +48,6 @@ class DisentangledVAE(AbstractVariational):
     total_correlation
         Weight of the total correlation, a number or a schedule; 0: none. It is estimated from the batch, so a
         weight belongs to a batch size.
-    covariance
-        Weight of the squared distance of the codes' covariance from the identity (DIP-VAE-II); 0: none.
     conditional
         Tell encoder and decoder each cell's label (``labels_key``), as in :class:`CVAE`: dimensions then hold
         what varies within the labels.
@@ -63,8 +61,7 @@ class DisentangledVAE(AbstractVariational):
     Higgins et al., beta-VAE, ICLR 2017, `openreview.net/forum?id=Sy2fzU9gl
     <https://openreview.net/forum?id=Sy2fzU9gl>`__. Burgess et al., 2018, `arXiv:1804.03599
     <https://arxiv.org/abs/1804.03599>`__. Chen et al., NeurIPS 2018, `arXiv:1802.04942
-    <https://arxiv.org/abs/1802.04942>`__. Kumar et al., ICLR 2018, `arXiv:1711.00848
-    <https://arxiv.org/abs/1711.00848>`__. On single cells: Kimmel, 2020, `doi:10.1101/2020.03.04.972166
+    <https://arxiv.org/abs/1802.04942>`__. On single cells: Kimmel, 2020, `doi:10.1101/2020.03.04.972166
     <https://doi.org/10.1101/2020.03.04.972166>`__.
 
     Examples
@@ -91,7 +88,6 @@ class DisentangledVAE(AbstractVariational):
         beta: float | Schedule = 4.0,
         capacity: float | Schedule = 0.0,
         total_correlation: float | Schedule = 0.0,
-        covariance: float | Schedule = 0.0,
         conditional: bool = False,
         gene_likelihood: GeneLikelihood = "auto",
         gene_scale: Literal["gene"] | float = 1.0,
@@ -104,16 +100,14 @@ class DisentangledVAE(AbstractVariational):
         seed: int = 0,
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
-        given: dict[str, Any] = {"beta": beta, "capacity": capacity}
-        given |= {"total_correlation": total_correlation, "covariance": covariance}
+        given: dict[str, Any] = {
+            "beta": beta,
+            "capacity": capacity,
+            "total_correlation": total_correlation,
+        }
         for name, value in given.items():
             if not callable(value) and not (isinstance(value, int | float | np.number) and value >= 0):
                 raise DataError(f"{name} must be 0 or more, or a schedule, got {value!r}")
-        penalties: list[Penalty] = []
-        if total_correlation:
-            penalties.append(TotalCorrelation(total_correlation))
-        if covariance:
-            penalties.append(CovarianceToIdentity(covariance))
         self._assemble(
             Network(
                 n_latent=n_latent,
@@ -133,7 +127,7 @@ class DisentangledVAE(AbstractVariational):
             ),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=Capacity(beta, capacity if callable(capacity) else Linear(0.0, capacity, end=0.5)),
-            penalties=penalties,
+            penalties=[TotalCorrelation(total_correlation)] if total_correlation else [],
         )
 
     def _latent_detail(self) -> str:

@@ -1,7 +1,6 @@
 """Penalties: what a paper adds to the loss beside reconstruction and KL, from the codes of a batch.
 
-A penalty has a `name` for the history, a `weight` (a schedule or a number) and gives a scalar in nats or the
-squared unit of the code. It is no part of the evidence lower bound.
+A penalty has a `name` for the history, a `weight` (a schedule or a number) and gives a scalar. It is no part of the evidence lower bound.
 """
 
 import math
@@ -52,36 +51,7 @@ class TotalCorrelation:
         return (joint - margins).mean()
 
 
-@dataclass(frozen=True)
-class CovarianceToIdentity:
-    r"""Squared distance of the codes' covariance from the identity (DIP-VAE-II).
-
-    .. math:: \sum_{i \ne j} C_{ij}^2 + \sum_i (C_{ii} - 1)^2, \quad C = Cov(\mu) + E[\Sigma]
-
-    over the cells of the batch.
-
-    Parameters
-    ----------
-    weight
-        Schedule or number.
-
-    References
-    ----------
-    Kumar, Sattigeri and Balakrishnan, ICLR 2018, `arXiv:1711.00848 <https://arxiv.org/abs/1711.00848>`__.
-    """
-
-    weight: float | Schedule
-    name: ClassVar[str] = "covariance_to_identity"
-
-    def __call__(self, code: Code) -> Tensor:
-        """The penalty (a scalar) of a batch of Gaussian codes."""
-        loc, scale, _ = _gaussian(code)
-        centred = loc - loc.mean(0)
-        covariance = centred.T @ centred / loc.shape[0] + torch.diag(scale.square().mean(0))
-        return (covariance - torch.eye(loc.shape[1], dtype=loc.dtype, device=loc.device)).square().sum()
-
-
-Penalty = TotalCorrelation | CovarianceToIdentity
+Penalty = TotalCorrelation
 
 
 def _gaussian(code: Code) -> tuple[Tensor, Tensor, Tensor]:
