@@ -60,9 +60,7 @@ def test_dead_dimensions_do_not_make_others_sparse_and_are_on_nowhere(normal):
         np.testing.assert_array_equal(where_on(cells(), "X_mine", normal), expected)
     sparse = np.where(normal > 1, normal, 0.0)
     sparse[:, 3] = dead
-    np.testing.assert_array_equal(
-        where_on(cells(), "X_mine", sparse), (sparse != 0) & (np.arange(10) != 3)
-    )
+    np.testing.assert_array_equal(where_on(cells(), "X_mine", sparse), (sparse != 0) & (np.arange(10) != 3))
 
 
 @pytest.mark.parametrize(

@@ -25,26 +25,19 @@ _AT_ONCE = 2**23
 
 
 class LatentJacobian(NamedTuple):
-    """What each dimension does to each gene, over cells.
-
-    Attributes
-    ----------
-    mean, std
-        Mean and standard deviation over cells of the derivative (each genes x dimensions, float64).
-    data_std
-        Standard deviation of each gene in the data, over all of these cells (genes, float64): of
-        log(1 + counts per 10,000), or on the scale of the data.
-    n_cells
-        Cells that `mean` and `std` are taken over, one number per dimension.
-    scale
-        What was differentiated: ``"log1p"``, ``"log"`` or ``"data"``.
-    """
+    """What each dimension does to each gene, over cells: what ``get_latent_jacobian`` of a model returns."""
 
     mean: np.ndarray
+    """Mean over cells of the derivative (genes x dimensions, float64)."""
     std: np.ndarray
+    """Standard deviation over cells of the derivative (genes x dimensions, float64)."""
     data_std: np.ndarray
+    """Standard deviation of each gene in the data, over all of these cells (genes, float64): of
+    log(1 + counts per 10,000), zeros included, or on the scale of the data."""
     n_cells: np.ndarray
+    """Cells that `mean` and `std` are taken over, one number per dimension."""
     scale: EffectScale
+    """What was differentiated: ``"log1p"``, ``"log"`` or ``"data"``."""
 
 
 class AbstractJacobian(AbstractExpression):
