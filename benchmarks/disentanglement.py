@@ -65,7 +65,7 @@ def classic(make: Callable) -> Callable:
 
 def ranking(adata: ad.AnnData, model) -> np.ndarray:
     """Scores of lc.tl.rank_latent_genes, genes x dimensions, high where a gene rises with the dimension."""
-    lc.tl.rank_latent_genes(adata, model, direction="up")
+    lc.tl.rank_latent_genes(adata, model, direction="up", use_rep="X_codes")
     columns = []
     for dim in range(model.params["n_latent"]):
         table = sc.get.rank_genes_groups_df(adata, f"dim_{dim}", key="rank_latent_genes")

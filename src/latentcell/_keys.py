@@ -46,5 +46,8 @@ def effects(key_added: str) -> str:
     return f"{params(key_added)}_effects"
 
 
+UNIT_PRIOR = "unit_prior"
+"""In ``uns["<model>"]``: whether codes have a prior of variance 1, in whose units they are small or large."""
+
 RANK_LATENT_GENES = "rank_latent_genes"
 """``uns`` key of the genes that dimensions move, in the form of ``sc.tl.rank_genes_groups``."""

@@ -55,18 +55,26 @@ def log_share(new):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "scale", "expression"),
+    ("name", "kind", "scale", "expression", "likelihood"),
     [
-        ("VAE", "counts", None, log1p_cp10k),
-        ("VAE", "counts", "log", log_share),
-        ("VAE", "log", None, lambda new: new.X.astype(float)),
-        ("AE", "log", "data", lambda new: new.X.astype(float)),
-        ("CVAE", "counts", "log1p", log1p_cp10k),
+        ("VAE", "counts", None, log1p_cp10k, None),
+        ("VAE", "counts", "log", log_share, None),
+        ("VAE", "counts", "log1p", log1p_cp10k, "zinb"),
+        ("VAE", "counts", "log", log_share, "zinb"),
+        ("VAE", "log", None, lambda new: new.X.astype(float), None),
+        ("AE", "log", "data", lambda new: new.X.astype(float), None),
+        ("CVAE", "counts", "log1p", log1p_cp10k, None),
     ],
 )
-def test_derivatives_are_those_of_central_differences(name, kind, scale, expression):
+def test_derivatives_are_those_of_central_differences(name, kind, scale, expression, likelihood):
     labels = {"labels_key": "kind"} if name == "CVAE" else {}
-    model, adata = fitted(getattr(lc.model, name), kind, **labels, **SMOOTH)
+    chosen = {} if likelihood is None else {"gene_likelihood": likelihood}
+    model, adata = fitted(getattr(lc.model, name), kind, **labels, **chosen, **SMOOTH)
+    if likelihood == "zinb":  # zero inflation that differs between genes and depends on the code
+        with torch.no_grad():
+            head = model.module.decoder.heads["dropout"]
+            for weight in head.parameters():
+                weight.add_(0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
     codes = model.get_latent_representation()
     told = {"batch": "batch"} | ({"labels": "kind"} if labels else {})
     slow = differences(model, adata, codes, expression, **told)
@@ -121,6 +129,10 @@ def test_parts_batches_and_samples_are_of_the_whole():
     np.testing.assert_allclose(part.std, whole.std[[7, 2]][:, [2, 0]], rtol=1e-4, atol=1e-7)
     rows = np.sort(np.random.default_rng(3).choice(40, 9, replace=False))
     sample = model.get_latent_jacobian(max_cells=9, seed=3)
+    one = model.get_latent_jacobian(dims=np.int64(2))
+    np.testing.assert_allclose(one.mean, whole.mean[:, [2]], rtol=1e-5)
+    masked = model.get_latent_jacobian(dims=[True, False, True])
+    np.testing.assert_allclose(masked.mean, whole.mean[:, [0, 2]], rtol=1e-5)
     np.testing.assert_array_equal(sample.mean, model.get_latent_jacobian(indices=rows).mean)
     assert not np.array_equal(sample.mean, whole.mean)
     shuffled = adata[:, ::-1].copy()

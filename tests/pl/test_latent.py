@@ -91,6 +91,24 @@ def test_hard_codes_and_cells_without_label(coded):
     assert texts(ax.get_yticklabels()) == ["T cell", "NK"]
 
 
+def test_dead_dimensions_have_no_discs(coded):
+    faint = 0.03 * np.random.default_rng(3).normal(size=60)
+    coded.obsm["X_pca"] = np.column_stack([np.random.default_rng(0).normal(size=(60, 2)), faint])
+    ax = lc.pl.latent_heatmap(coded, "X_pca", "cell_type", sort=False)
+    assert texts(ax.get_xticklabels()) == ["0", "1", "2"]
+    assert {dim for _, dim in discs(ax)} == {0, 1}
+    alone = coded.copy()
+    alone.obsm["X_pca"] = coded.obsm["X_pca"][:, :2]
+    expected = discs(lc.pl.latent_heatmap(alone, "X_pca", "cell_type", sort=False))
+    assert discs(ax) == expected
+
+
+@pytest.mark.parametrize(("dims", "drawn"), [(2, ["2"]), ([False, True, False, True], ["1", "3"])])
+def test_a_number_or_a_mask_chooses_dimensions(coded, dims, drawn):
+    ax = lc.pl.latent_heatmap(coded, "X_vsc", "cell_type", dims=dims, sort=False)
+    assert texts(ax.get_xticklabels()) == drawn
+
+
 def test_given_axes_are_used_and_names_do_not_overlap(coded, overlaps):
     figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     assert lc.pl.latent_heatmap(coded, "X_vsc", "cell_type", ax=ax) is ax
@@ -230,6 +248,8 @@ def test_number_of_genes_and_one_panel(ranked):
     figure = lc.pl.latent_genes(ranked, [2, 0], ncols=1, sharex=False)
     assert [panel.get_title() for panel in figure.axes] == ["dim_2", "dim_0"]
     assert figure.axes[0].get_xlim() != figure.axes[1].get_xlim()
+    figure = lc.pl.latent_genes(ranked, np.array([True, False, True]))
+    assert [panel.get_title() for panel in figure.axes] == ["dim_0", "dim_2"]
 
 
 def test_names_of_genes_are_legible(ranked, overlaps):
@@ -250,6 +270,12 @@ def test_tables_that_cannot_be_drawn_are_refused(ranked):
         lc.pl.latent_genes(ranked, key="none")
     with pytest.raises(DataError, match="the table has 'dim_0', 'dim_2'"):
         lc.pl.latent_genes(ranked, dims=[1])
+    with pytest.raises(DataError, match="dimensions are 0 to 2"):
+        lc.pl.latent_genes(ranked, dims=[3])
+    with pytest.raises(DataError, match="name each dimension once"):
+        lc.pl.latent_genes(ranked, dims=[0, 0])
+    with pytest.raises(DataError, match="whole numbers"):
+        lc.pl.latent_genes(ranked, dims=[0.0])
     with pytest.raises(DataError, match="ax: it holds one panel"):
         lc.pl.latent_genes(ranked, ax=plt.subplots()[1])
     with pytest.raises(DataError, match="n_genes and ncols"):

@@ -27,7 +27,8 @@ def cells():
     adata.obs["type"] = pd.Categorical(np.array(["T/a", "B", "NK"])[group])
     adata.obs.loc[adata.obs_names[[4, 31]], "type"] = np.nan
     adata.obsm["X_sparse"] = codes
-    adata.obsm["X_signed"] = codes - 1.3 + 0.01 * rng.normal(size=codes.shape).astype(np.float32)
+    signed = codes - 1.3 + 0.01 * rng.normal(size=codes.shape).astype(np.float32)
+    adata.obsm["X_signed"] = signed * np.array([1, -1, 1, 1], dtype=np.float32)
     return adata
 
 
@@ -53,6 +54,8 @@ def slow(adata, key, on):
         ]
         rows.append(
             {
+                "std": z.std(),
+                "active": True,
                 "on_fraction": on[:, dim].mean(),
                 "best_group": best,
                 "auroc": merit[best],
@@ -77,7 +80,8 @@ def test_every_column_is_what_a_slow_loop_finds(cells, key, form, tmp_path, monk
     if key == "X_signed":
         on = np.abs(codes - np.median(codes, axis=0)) > codes.std(axis=0)
     expected = slow(cells, key, on)
-    assert set(expected["direction"]) == ({"high"} if key == "X_sparse" else set(expected["direction"]))
+    directions = ["high", "high", "high", "high"] if key == "X_sparse" else ["high", "low", "high", "high"]
+    assert expected["direction"].tolist() == directions
     if form == "csr":
         cells.X = sparse.csr_matrix(cells.X)
     if form == "blocks":
@@ -134,15 +138,70 @@ def test_genes_are_those_of_the_table_of_these_codes(cells):
     found = lc.tl.describe_latent(cells, "X_sparse", "type", genes_key="mine", n_genes=2)
     assert found["genes_up"].tolist() == ["", "g1, g2", "", "g1, g2"]
     assert found["genes_down"].tolist() == ["", "g3", "", ""]
-    assert "genes_up" not in lc.tl.describe_latent(cells, "X_signed", "type", genes_key="mine")
     assert "genes_up" not in lc.tl.describe_latent(cells, "X_sparse", "type")
+    cells.uns["rank_latent_genes"] = cells.uns["mine"]
+    assert lc.tl.describe_latent(cells, "X_sparse", "type")["genes_up"].notna().all()
+    assert "genes_up" not in lc.tl.describe_latent(cells, "X_signed", "type")
 
 
-def test_constant_dimensions_and_matrices_explain_nothing(cells):
-    cells.obsm["X_sparse"][:, 2] = 0.0
-    row = lc.tl.describe_latent(cells, "X_sparse", "type").loc["dim_2"]
-    assert (row["on_fraction"], row["variance_explained"], row["redundancy"]) == (0, 0, 0)
-    assert row["auroc"] == 0.5
+def test_genes_of_other_codes_are_refused_where_they_were_asked_for(cells):
+    cells.uns["rank_latent_genes"] = table_of("X_sparse", dim_0=(np.array(["g1"]), np.array([1.0])))
+    with pytest.raises(DataError, match="is of 'X_sparse', not of 'X_signed'.*use_rep='X_signed'"):
+        lc.tl.describe_latent(cells, "X_signed", "type", genes_key="rank_latent_genes")
+    with pytest.raises(DataError, match=r"genes_key='mine' is not in adata\.uns.*key_added='mine'"):
+        lc.tl.describe_latent(cells, "X_sparse", "type", genes_key="mine")
+
+
+@pytest.mark.parametrize("key", ["X_sparse", "X_signed"])
+def test_a_dead_dimension_has_no_cells_groups_genes_or_partners(cells, key):
+    """It is a faint copy of a live one, so that everything scale-free would take it for alive."""
+    genes = np.array(["g1", "g2"], dtype=object), np.array([2.0, 1.0])
+    cells.uns["rank_latent_genes"] = table_of(key, **{f"dim_{dim}": genes for dim in range(5)})
+    alone = lc.tl.describe_latent(cells, key, "type")
+    codes = cells.obsm[key]
+    faint = 0.05 * codes[:, 0] / codes[:, 0].std()
+    cells.obsm[key] = np.column_stack([codes, faint - (0.1 if key == "X_sparse" else 0.0)])
+    found = lc.tl.describe_latent(cells, key, "type")
+    pd.testing.assert_frame_equal(found.iloc[:4], alone)
+    row = found.loc["dim_4"]
+    assert row["std"] == pytest.approx(0.05, rel=1e-5)
+    assert not row["active"]
+    assert (row[["on_fraction", "on: B", "on: NK", "on: T/a"]] == 0).all()
+    assert (row[["best_group", "direction", "on_group", "genes_up", "redundant_with"]] == "").all()
+    numbers = ["auroc", "variance_explained", "redundancy", "auroc: B", "auroc: NK", "auroc: T/a"]
+    assert row[numbers].isna().all()
+
+
+def test_dimensions_that_a_vae_leaves_at_its_prior_are_dead():
+    """As beta rises a VAE collapses: at 500, of three programmes nothing is in the codes."""
+    adata = lc.datasets.simulate_groups(n_rare=0, seed=0)
+    lc.tl.vae(adata, n_latent=4, hidden=(16,), beta=500.0, max_epochs=30, progress=False)
+    codes = adata.obsm["X_vae"]
+    assert 0 < codes.std(axis=0).max() < 0.1
+    found = lc.tl.describe_latent(adata, "X_vae", "group")
+    assert not found["active"].any()
+    assert (found["on_fraction"] == 0).all()
+    assert (found["best_group"] == "").all()
+    adata.obsm["X_mine"] = codes
+    unknown = lc.tl.describe_latent(adata, "X_mine", "group")
+    assert unknown["active"].any()
+
+
+def test_a_dimension_that_tells_no_group_names_none(cells):
+    """Two values, as often in each group; and with a threshold that no cell reaches."""
+    labels = cells.obs["type"].astype(object)
+    pattern = np.full(50, 1e-3)
+    for group in ("B", "NK", "T/a"):
+        rows = np.flatnonzero(labels == group)
+        pattern[rows[: len(rows) // 2 * 2]] = np.tile([-1.0, 1.0], len(rows) // 2)
+    cells.obsm["X_one"] = pattern[:, None]
+    row = lc.tl.describe_latent(cells, "X_one", "type", threshold=9.0).iloc[0]
+    assert row["active"]
+    assert (row["auroc"], row["best_group"], row["direction"]) == (0.5, "", "")
+    assert (row["on_fraction"], row["on_group"], row["redundancy"], row["redundant_with"]) == (0, "", 0, "")
+
+
+def test_constant_matrices_are_not_explained(cells):
     cells.layers["flat"] = np.ones(cells.shape)
     flat = lc.tl.describe_latent(cells, "X_sparse", "type", layer="flat")
     assert (flat["variance_explained"] == 0).all()

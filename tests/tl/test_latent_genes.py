@@ -125,8 +125,33 @@ def test_arguments_choose_what_is_kept(ranked):
     np.testing.assert_array_equal(
         names["dim_2_down"], adata.uns["rank_latent_genes"]["names"]["dim_2_down"][:7]
     )
-    assert (adata.varm["mine_effects"][:, :2] == 0).all()
-    np.testing.assert_allclose(adata.varm["mine_effects"][:, 2], adata.varm["vae_effects"][:, 2], rtol=1e-5)
+    np.testing.assert_array_equal(adata.varm["mine_effects"], adata.varm["vae_effects"])
+
+
+@pytest.mark.parametrize("dims", [1, [1], [False, True, False]])
+def test_a_table_of_some_dimensions_leaves_the_effects_of_the_others(ranked, dims):
+    adata, model = ranked[0].copy(), ranked[1]
+    before = adata.varm["vae_effects"].copy()
+    assert (before != 0).any(axis=0).all()
+    lc.tl.rank_latent_genes(adata, model, dims=dims, key_added="other")
+    np.testing.assert_array_equal(adata.varm["vae_effects"], before)
+    other, every = adata.uns["other"], adata.uns["rank_latent_genes"]
+    assert other["names"].dtype.names == ("dim_1", "dim_1_down")
+    for part in ("names", "scores", "logfoldchanges", "stds"):
+        np.testing.assert_array_equal(other[part]["dim_1"], every[part]["dim_1"])
+
+
+def test_codes_under_another_key_must_be_named(source):
+    adata = source.copy()
+    adata.obsm["X_pca"] = np.zeros((240, 2))
+    model = lc.tl.vae(adata, n_latent=2, hidden=(4,), max_epochs=1, key_added="X_mine", progress=False)
+    with pytest.raises(DataError, match=r"no 'X_vae' \(there: .*X_pca, X_mine\).*use_rep="):
+        lc.tl.rank_latent_genes(adata, model)
+    assert (set(adata.uns), set(adata.varm)) == ({"mine"}, set())
+    lc.tl.rank_latent_genes(adata, model, use_rep="X_mine")
+    adata.obs["third"] = [f"p{i % 3}" for i in range(240)]
+    assert "genes_up" in lc.tl.describe_latent(adata, "X_mine", "third")
+    assert set(adata.varm) == {"mine_effects"}
 
 
 def test_a_decoder_that_only_adds_has_no_falling_genes_and_its_loadings_are_kept(source):
@@ -147,6 +172,7 @@ def test_a_decoder_that_only_adds_has_no_falling_genes_and_its_loadings_are_kept
     ("kwargs", "message"),
     [
         ({"dims": [9]}, "dimensions are 0 to 2"),
+        ({"dims": [1, 1]}, "name each dimension once"),
         ({"direction": "left"}, "direction must be one of"),
         ({"n_genes": 0}, "n_genes must be at least 1"),
     ],

@@ -1,6 +1,7 @@
 """Models, in scvi-tools' manner: ``setup_anndata``, construct, ``train``, ask."""
 
 from ._files import load
+from ._jacobian import LatentJacobian
 from .ae import AE
 from .baselines import GaussianCopula, GeneShuffle, PCAGaussian
 from .cvae import CVAE
@@ -18,6 +19,7 @@ __all__ = [
     "DisentangledVAE",
     "GaussianCopula",
     "GeneShuffle",
+    "LatentJacobian",
     "PCAGaussian",
     "load",
 ]

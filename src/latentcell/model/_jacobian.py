@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from anndata import AnnData
 from torch import Tensor
+from torch.nn import functional as F
 
 from latentcell._codes import checked_dims
 from latentcell._errors import DataError
 from latentcell.module.autoencoder import Batch
-from latentcell.nn.counts import CountLikelihood
+from latentcell.nn.counts import CountLikelihood, ZeroInflatedNegativeBinomial
 from latentcell.nn.latents import Code
 
 from ._encoder import Indices, rows_of
@@ -24,26 +25,19 @@ _AT_ONCE = 2**23
 
 
 class LatentJacobian(NamedTuple):
-    """What each dimension does to each gene, over cells.
-
-    Attributes
-    ----------
-    mean, std
-        Mean and standard deviation over cells of the derivative (each genes x dimensions, float64).
-    data_std
-        Standard deviation of each gene in the data, over all of these cells (genes, float64): of
-        log(1 + counts per 10,000), or on the scale of the data.
-    n_cells
-        Cells that `mean` and `std` are taken over, one number per dimension.
-    scale
-        What was differentiated: ``"log1p"``, ``"log"`` or ``"data"``.
-    """
+    """What each dimension does to each gene, over cells: what ``get_latent_jacobian`` of a model returns."""
 
     mean: np.ndarray
+    """Mean over cells of the derivative (genes x dimensions, float64)."""
     std: np.ndarray
+    """Standard deviation over cells of the derivative (genes x dimensions, float64)."""
     data_std: np.ndarray
+    """Standard deviation of each gene in the data, over all of these cells (genes, float64): of
+    log(1 + counts per 10,000), zeros included, or on the scale of the data."""
     n_cells: np.ndarray
+    """Cells that `mean` and `std` are taken over, one number per dimension."""
     scale: EffectScale
+    """What was differentiated: ``"log1p"``, ``"log"`` or ``"data"``."""
 
 
 class AbstractJacobian(AbstractExpression):
@@ -55,7 +49,7 @@ class AbstractJacobian(AbstractExpression):
         indices: Indices = None,
         *,
         genes: Sequence[str] | None = None,
-        dims: Sequence[int] | None = None,
+        dims: int | Sequence[int] | None = None,
         scale: EffectScale | None = None,
         max_cells: int | None = 1000,
         seed: int = 0,
@@ -64,10 +58,11 @@ class AbstractJacobian(AbstractExpression):
         r"""Change of each gene's expected expression per unit of each dimension, averaged over cells.
 
         For cell i, gene g and dimension d it is :math:`\partial f_g(z_i, c_i) / \partial z_{id}`: f is the
-        decoder up to the mean of the likelihood, on `scale`; z_i the cell's code without noise; c_i its own
-        batch, label and covariates. One forward-mode product gives one dimension for all genes. A linear
+        decoder up to the mean of the likelihood (after zero inflation, as :meth:`decode` and :meth:`traverse`
+        give it), on `scale`; z_i the cell's code without noise; c_i its own batch, label and covariates. One
+        forward-mode product gives one dimension for all genes. A linear
         decoder of normal data has the same derivative, its loadings, in every cell; so has one of counts on
-        the scale ``"log"`` where rates are not a softmax (VSC).
+        the scale ``"log"`` where rates are not a softmax (VSC) and nothing is zero-inflated.
 
         A dimension of the sparse coder acts on a cell only where it is on: the mean is taken over those
         cells (inclusion probability above 1/2), and over all where it is on in none.
@@ -79,11 +74,11 @@ class AbstractJacobian(AbstractExpression):
         genes
             Genes to return, in this order; None returns all of the model's.
         dims
-            Dimensions, from 0; None takes all.
+            Dimensions, from 0: one, several, or a mask of all; None takes all.
         scale
             For counts ``"log1p"``, log(1 + counts per 10,000), the default: a change of a gene that is hardly
-            expressed counts for little; or ``"log"``, log of the gene's share of the counts: log fold
-            changes, of rare genes the noisiest. For other data ``"data"``, the scale of the data.
+            expressed counts for little; or ``"log"``, log of the gene's expected share of the counts: log
+            fold changes, of rare genes the noisiest. For other data ``"data"``, the scale of the data.
         max_cells
             Take a random sample of this many cells, which hardly changes a mean; None takes all.
         seed
@@ -93,7 +88,7 @@ class AbstractJacobian(AbstractExpression):
 
         Returns
         -------
-        :class:`~latentcell.model._jacobian.LatentJacobian`: ``mean`` and ``std`` (genes x dimensions), per
+        :class:`latentcell.model.LatentJacobian`: ``mean`` and ``std`` (genes x dimensions), per
         unit of the code as :meth:`get_latent_representation` reports it; ``data_std`` (genes), the spread of
         the data themselves; ``n_cells``; ``scale``.
 
@@ -158,6 +153,8 @@ class AbstractJacobian(AbstractExpression):
             if not isinstance(likelihood, CountLikelihood):
                 return likelihood.mean(raw, self.module.library(batch))
             log_share = likelihood.log_mean(raw, z.new_ones(()))
+            if isinstance(likelihood, ZeroInflatedNegativeBinomial):
+                log_share = log_share + F.logsigmoid(-raw["dropout"])
             return log_share if scale == "log" else (CP10K * log_share.exp()).log1p()
 
         found = []

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from latentcell import _keys
-from latentcell._codes import down
+from latentcell._codes import checked_dims, dimension_names, down
 from latentcell._errors import DataError
 
 from ._colors import listed
@@ -41,7 +41,7 @@ def latent_genes(
     adata
         With the table of :func:`latentcell.tl.rank_latent_genes`. Nothing is written into it.
     dims
-        Dimensions to draw, from 0, in this order; by default all in the table.
+        Dimensions to draw, from 0: one, several in this order, or a mask; by default all in the table.
     key
         ``uns`` key of the table.
     n_genes
@@ -108,9 +108,9 @@ def _dimensions(stored: dict[str, Any], dims: int | Sequence[int] | None) -> lis
     known = list(dict.fromkeys(name.removesuffix(down("")) for name in there))
     if dims is None:
         return known
-    names = [f"dim_{dim}" for dim in ([dims] if isinstance(dims, int | np.integer) else dims)]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
+    every = dimension_names(1 + max(int(name.removeprefix("dim_")) for name in known))
+    names = [every[dim] for dim in checked_dims(dims, len(every))]
+    if not set(names) <= set(known):
         raise DataError(f"dims={dims!r}: the table has {listed(known)}.")
     return names
 

@@ -28,7 +28,7 @@ def latent_heatmap(
     key: str,
     groupby: str,
     *,
-    dims: Sequence[int] | None = None,
+    dims: int | Sequence[int] | None = None,
     threshold: float = 1.0,
     sort: bool = True,
     cmap: str | Colormap | None = None,
@@ -38,7 +38,8 @@ def latent_heatmap(
 
     The area of a disc is the share of the group's cells in which the dimension is on; its colour is the mean
     code over those cells, in standard deviations of the dimension over all cells (not centred, so that 0
-    stays 0). No disc: on in none. Codes without negative values run from 0 on the user's colour map
+    stays 0). No disc: on in none, as is a dimension that is not active (see
+    :func:`latentcell.tl.describe_latent`). Codes without negative values run from 0 on the user's colour map
     (``rcParams["image.cmap"]``), others symmetrically about 0 from blue to red; the strongest twentieth of
     the discs has the last colour, as a rare group may lie many standard deviations out.
 
@@ -51,7 +52,7 @@ def latent_heatmap(
     groupby
         Column of ``obs``. Cells without a label are left out.
     dims
-        Dimensions to draw, from 0; by default all.
+        Dimensions to draw, from 0: one, several, or a mask of all; by default all.
     threshold
         Of dense codes: on where the code is more than so many standard deviations from the median; see
         :func:`latentcell.tl.describe_latent`, which counts in the same way.

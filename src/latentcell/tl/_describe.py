@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import _keys
-from latentcell._codes import dimension_names, down, stored_codes, where_on
+from latentcell._codes import active_dims, dimension_names, down, stored_codes, where_on
 from latentcell._errors import DataError
 from latentcell.metrics.dimensions import dimension_aurocs
 
@@ -22,7 +22,7 @@ def describe_latent(
     key: str,
     groupby: str,
     *,
-    genes_key: str = _keys.RANK_LATENT_GENES,
+    genes_key: str | None = None,
     n_genes: int = 5,
     layer: str | None = None,
     threshold: float = 1.0,
@@ -38,8 +38,8 @@ def describe_latent(
     groupby
         ``obs`` column of groups. Cells without a label count for everything but the groups.
     genes_key
-        ``uns`` key of what :func:`latentcell.tl.rank_latent_genes` wrote; without it, or where it is of
-        other codes than `key`, the columns of genes are left out.
+        ``uns`` key of what :func:`latentcell.tl.rank_latent_genes` wrote of these codes. None takes
+        ``"rank_latent_genes"`` if it is of these codes, and else leaves the columns of genes out.
     n_genes
         Genes to name in each direction.
     layer
@@ -54,20 +54,32 @@ def describe_latent(
     -------
     DataFrame with one row per dimension (index ``"dimension"``: ``"dim_0"``, ...) and the columns
 
+    ``std``
+        Standard deviation of the code over cells.
+    ``active``
+        Whether the dimension says anything about these cells. A VAE leaves dimensions that it does not need
+        at their prior, with a remainder that follows the cells a little and that the decoder ignores:
+        active are those whose posterior means have a variance above 0.01 (Burda et al. 2016), under the
+        prior N(0, 1) that ``uns["<model>"]["unit_prior"]`` records. Of other codes, whose scale is their
+        own, 0.01 of the largest dimension's variance suffices where that is less. A dimension whose stored
+        hard codes are all 0 is not active. One that is not is on in no cell, has no groups, genes or
+        partners (``""``), and NaN for numbers.
     ``on_fraction``
         Share of cells in which the dimension is on.
     ``best_group``, ``auroc``, ``direction``
         Group that it tells best from the rest, by AUROC (0.5 is chance, 1 is best), and whether ``"high"``
         or ``"low"`` values mark the group; of codes without negative values only high ones are looked at.
+        ``""`` if it tells none.
     ``on_group``
-        Group with the largest share of cells in which it is on.
+        Group with the largest share of cells in which it is on; ``""`` if it is on in none.
     ``genes_up``, ``genes_down``
         Genes that rise and that fall with it, strongest first (the second only if there is such a table).
     ``variance_explained``
         R\ :sup:`2` of expression on this dimension alone: share of the variance of all genes in `layer` that
         a straight line in it explains, 0 to 1. Dimensions overlap, so that the shares need not add up.
     ``redundancy``, ``redundant_with``
-        Largest absolute correlation with another dimension, and which; 0 and ``""`` for one dimension.
+        Largest absolute correlation with another active dimension, and which; 0 and ``""`` if there is
+        none.
     ``"on: <group>"``, ``"auroc: <group>"``
         For each group: share of its cells in which the dimension is on; probability that one of its cells
         has a higher value than one of the rest (below 0.5: low values mark the group).
@@ -75,10 +87,13 @@ def describe_latent(
     Raises
     ------
     DataError
-        If a key, column or layer does not exist, values are not finite, or there are fewer than two groups.
+        If a key, column or layer does not exist, values are not finite, there are fewer than two groups, or
+        `genes_key` is of other codes.
 
     References
     ----------
+    Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, ICLR 2016,
+    `arXiv:1509.00519 <https://arxiv.org/abs/1509.00519>`__ (active units);
     Fawcett (2006), An introduction to ROC analysis, Pattern Recognit Lett 27,
     https://doi.org/10.1016/j.patrec.2005.10.010
 
@@ -99,23 +114,25 @@ def describe_latent(
         raise DataError(f"n_genes must be at least 1, got {n_genes}")
     names = dimension_names(codes.shape[1])
     on = where_on(adata, key, codes, threshold)
+    active = active_dims(adata, key, codes)
     shares, aurocs = _by_group(adata.obs[groupby], codes, on, names, groupby)
-    positive = bool((codes >= 0).all())
+    aurocs.loc[~active] = np.nan
+    positive = bool((codes[:, active] >= 0).all())
     merit = aurocs if positive else aurocs.where(aurocs >= 0.5, 1 - aurocs)
-    best = merit.idxmax(axis=1)
-    own = np.array([aurocs.at[name, group] for name, group in best.items()])
-    correlation = _other_correlations(codes)
-    nearest = correlation.argmax(axis=1)
+    best = _largest(merit, 0.5)
+    correlation = _other_correlations(codes, active)
     described = {
+        "std": codes.std(axis=0),
+        "active": active,
         "on_fraction": on.mean(axis=0),
-        "best_group": best.to_numpy(),
+        "best_group": best,
         "auroc": merit.max(axis=1).to_numpy(),
-        "direction": np.where(positive | (own >= 0.5), "high", "low"),
-        "on_group": shares.idxmax(axis=1).to_numpy(),
-        **_genes(adata, key, genes_key, names, n_genes),
-        "variance_explained": _variance_explained(adata, codes, layer),
-        "redundancy": correlation.max(axis=1),
-        "redundant_with": [names[other] if len(names) > 1 else "" for other in nearest],
+        "direction": np.where(best == "", "", np.where(best == _largest(aurocs, 0.5), "high", "low")),
+        "on_group": _largest(shares, 0.0),
+        **_genes(adata, key, genes_key, names, n_genes, active),
+        "variance_explained": np.where(active, _variance_explained(adata, codes, layer), np.nan),
+        "redundancy": np.where(active, correlation.max(axis=1), np.nan),
+        "redundant_with": _largest(pd.DataFrame(correlation, names, names), 0.0),
     }
     table = pd.DataFrame(described, index=shares.index)
     return pd.concat([table, shares.add_prefix("on: "), aurocs.add_prefix("auroc: ")], axis=1)
@@ -139,9 +156,17 @@ def _by_group(
     )
 
 
-def _other_correlations(codes: np.ndarray) -> np.ndarray:
-    """Absolute correlation of dimensions with each other; 0 with itself and where one is constant."""
-    centered = codes - codes.mean(axis=0)
+def _largest(table: pd.DataFrame, above: float) -> np.ndarray:
+    """Name of the column with the largest value of each row; ``""`` where none is above `above`."""
+    values = table.to_numpy()
+    at = values.argmax(axis=1)
+    found = values[np.arange(len(values)), at] > above
+    return np.where(found, table.columns.to_numpy(dtype=object)[at], "")
+
+
+def _other_correlations(codes: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """Absolute correlation of dimensions with each other; 0 with itself and where one is not active."""
+    centered = (codes - codes.mean(axis=0)) * active
     norm = np.sqrt(np.square(centered).sum(axis=0))
     centered /= np.where(norm > 0, norm, 1.0)
     correlation = np.abs(centered.T @ centered)
@@ -149,17 +174,27 @@ def _other_correlations(codes: np.ndarray) -> np.ndarray:
     return np.minimum(correlation, 1.0)
 
 
-def _genes(adata: AnnData, key: str, genes_key: str, names: list[str], n_genes: int) -> dict[str, list[str]]:
-    """Genes of each dimension, in each direction that is in the table; none where it is of other codes."""
-    stored = adata.uns.get(genes_key)
-    if stored is None or stored["params"]["groupby"] != key:
+def _genes(
+    adata: AnnData, key: str, genes_key: str | None, names: list[str], n_genes: int, active: np.ndarray
+) -> dict[str, list[str]]:
+    """Genes of each active dimension, in each direction that is in the table."""
+    stored = adata.uns.get(genes_key or _keys.RANK_LATENT_GENES)
+    of = None if stored is None else stored["params"]["groupby"]
+    if genes_key is not None and of != key:
+        what = "is not in adata.uns" if of is None else f"is of {of!r}, not of {key!r}"
+        raise DataError(
+            f"genes_key={genes_key!r} {what}; first call lc.tl.rank_latent_genes(adata, model, "
+            f"use_rep={key!r}, key_added={genes_key!r})."
+        )
+    if stored is None or of != key:
         return {}
     there = stored["names"].dtype.names
     found = {}
     for column, groups in {"genes_up": names, "genes_down": [down(name) for name in names]}.items():
         if any(group in there for group in groups):
             found[column] = [
-                ", ".join(_moved(stored, group, n_genes)) if group in there else "" for group in groups
+                ", ".join(_moved(stored, group, n_genes)) if group in there and lives else ""
+                for group, lives in zip(groups, active, strict=True)
             ]
     return found
 

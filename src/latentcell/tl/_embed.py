@@ -8,6 +8,7 @@ from anndata import AnnData
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
+from latentcell.model._variational import AbstractVariational
 
 from ._latent_genes import on_genes
 
@@ -431,6 +432,7 @@ def record(model: Model, layer: str | None, keys: dict[str, str | None]) -> dict
         "params": _plain(model.params),
         "gene_likelihood": model.gene_likelihood,
         "layer": layer or "X",
+        _keys.UNIT_PRIOR: isinstance(model, AbstractVariational),
         "n_genes": len(model.spec.genes),
         "final": {name: float(frame[name].iloc[-1]) for name, frame in history.items()},
         "n_epochs": len(next(iter(history.values()))),

@@ -11,7 +11,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell._codes import checked_dims, dimension_names, down
 from latentcell._errors import DataError
-from latentcell.model import VSC
+from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 from latentcell.model._jacobian import AbstractJacobian, EffectScale
 
 Direction = Literal["both", "up", "down"]
@@ -19,12 +19,12 @@ Direction = Literal["both", "up", "down"]
 
 def rank_latent_genes(
     adata: AnnData,
-    model: AbstractJacobian,
+    model: AE | CVAE | DCA | DisentangledVAE | VAE | VSC,
     *,
     key_added: str = _keys.RANK_LATENT_GENES,
     use_rep: str | None = None,
     n_genes: int | None = None,
-    dims: Sequence[int] | None = None,
+    dims: int | Sequence[int] | None = None,
     direction: Direction = "both",
     scale: EffectScale | None = None,
     max_cells: int | None = 1000,
@@ -64,11 +64,12 @@ def rank_latent_genes(
         ``uns`` key of the table.
     use_rep
         ``obsm`` key that the model's codes have in `adata`; it names the ``varm`` key and is kept with the
-        table. Default: ``"X_<model>"``.
+        table, so that :func:`latentcell.tl.describe_latent` knows whose genes they are. Default:
+        ``"X_<model>"``, which must be there; a name that is given need not be.
     n_genes
         Genes to keep per dimension and direction; None keeps all, so that enrichment sees all.
     dims
-        Dimensions, from 0; None takes all.
+        Dimensions of the table, from 0: one, several, or a mask of all; None takes all.
     direction
         ``"up"``: genes that rise with the dimension, in the groups ``"dim_0"``, ``"dim_1"``, ...;
         ``"down"``: those that fall, in ``"dim_0_down"``, ...; ``"both"``: both, unless no gene falls with
@@ -89,13 +90,14 @@ def rank_latent_genes(
     ``varm["<model>_loadings"]``
         Of a linear decoder: its loadings (genes x n_latent), float32.
     ``varm["<model>_effects"]``
-        Of others: mean effects per unit of the code (genes x n_latent; 0 for dimensions that were not
-        asked for), float32. In both, genes that the model does not use are 0.
+        Of others: mean effects per unit of the code (genes x n_latent), float32. Both hold all dimensions;
+        genes that the model does not use are 0.
 
     Raises
     ------
     DataError
-        If `adata` is a view or does not fit the model, or an argument names what is not there.
+        If `adata` is a view or does not fit the model, an argument names what is not there, or the codes
+        have another ``obsm`` key than the default of `use_rep`.
 
     References
     ----------
@@ -118,23 +120,23 @@ def rank_latent_genes(
     (765, 3)
     """
     _check(adata, model, direction, n_genes)
-    use_rep = _keys.latent(type(model).__name__.lower()) if use_rep is None else use_rep
-    n_latent = model.params["n_latent"]
-    chosen = checked_dims(dims, n_latent)
-    found = model.get_latent_jacobian(adata, dims=chosen, scale=scale, max_cells=max_cells, seed=seed)
-    spread = np.asarray(model.get_latent_representation(adata)).std(axis=0, dtype=np.float64)[chosen]
+    use_rep = _default_rep(adata, model) if use_rep is None else use_rep
+    every = dimension_names(model.params["n_latent"])
+    chosen = checked_dims(dims, len(every))
+    found = model.get_latent_jacobian(adata, scale=scale, max_cells=max_cells, seed=seed)
+    spread = np.asarray(model.get_latent_representation(adata)).std(axis=0, dtype=np.float64)
     unit = 1.0 if found.scale == "data" else 1.0 / math.log(2.0)
     signs = {"both": (1, -1), "up": (1,), "down": (-1,)}[direction]
     if direction == "both" and not (found.mean < 0).any():
         signs = (1,)
     moderated = found.data_std + np.median(found.data_std)
     yardstick = np.where(moderated > 0, moderated, 1.0)
+    effects, stds = found.mean * spread, found.std * spread
     groups = [
-        _ranked(model.spec.genes, sign, effect * deviation, std * deviation, yardstick, n_genes, unit)
-        for effect, std, deviation in zip(found.mean.T, found.std.T, spread, strict=True)
+        _ranked(model.spec.genes, sign, effects[:, dim], stds[:, dim], yardstick, n_genes, unit)
+        for dim in chosen
         for sign in signs
     ]
-    every = dimension_names(n_latent)
     names = [every[dim] if sign > 0 else down(every[dim]) for dim in chosen for sign in signs]
     adata.uns[key_added] = {
         "params": {
@@ -152,9 +154,7 @@ def rank_latent_genes(
     if isinstance(model, VSC) and model.params["decoder"] == "linear":
         adata.varm[_keys.loadings(use_rep)] = on_genes(adata, model.spec.genes, model.get_loadings())
     else:
-        effects = np.zeros((len(model.spec.genes), n_latent))
-        effects[:, chosen] = found.mean
-        adata.varm[_keys.effects(use_rep)] = on_genes(adata, model.spec.genes, effects)
+        adata.varm[_keys.effects(use_rep)] = on_genes(adata, model.spec.genes, found.mean)
 
 
 def on_genes(adata: AnnData, genes: Sequence[str], values: np.ndarray) -> np.ndarray:
@@ -175,6 +175,17 @@ def _check(adata: AnnData, model: Any, direction: str, n_genes: int | None) -> N
         raise DataError(f"direction must be one of {get_args(Direction)}, got {direction!r}")
     if n_genes is not None and n_genes < 1:
         raise DataError(f"n_genes must be at least 1, or None for all, got {n_genes}")
+
+
+def _default_rep(adata: AnnData, model: Any) -> str:
+    """The key under which one-call verbs write the codes of a model of this class."""
+    key = _keys.latent(type(model).__name__.lower())
+    if key not in adata.obsm:
+        there = ", ".join(adata.obsm) or "nothing"
+        raise DataError(
+            f"adata.obsm has no {key!r} (there: {there}); say where this model's codes are with use_rep="
+        )
+    return key
 
 
 def _ranked(
