@@ -1,7 +1,7 @@
 """Penalties: what a paper adds to the loss beside reconstruction and KL, from the codes of a batch.
 
-A penalty has a `name` for the history, a `weight` (a schedule or a number) and gives a scalar. It is no part of
-the evidence lower bound.
+A penalty has a `name` for the history, a `weight` (a schedule or a number) and gives a scalar. It is no part
+of the evidence lower bound.
 """
 
 import math
