@@ -14,8 +14,8 @@ def best_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     For factor v the score is :math:`\max_i |r(z_i, v)|`, with Pearson's r. 0 to 1, **higher is better**;
     chance lies above 0, at about :math:`\sqrt{2 \log D / n}` for the best of D dimensions and n cells. For a
-    discrete factor |r| is the correlation ratio, the square root of the share of variance of the dimension
-    that lies between levels; with two levels that is |r| itself.
+    discrete factor ``|r|`` is the correlation ratio, the square root of the share of variance of the dimension
+    that lies between levels; with two levels that is ``|r|`` itself.
 
     Several factors may have the same best dimension, so that one dimension which mixes two factors scores .71
     on both; :func:`matched_correlation` allows each dimension one factor.
@@ -64,7 +64,7 @@ def best_correlation(z: Any, factors: Any) -> pd.DataFrame:
 def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
     r"""Correlation of each factor with a dimension of its own: the mean correlation coefficient, MCC.
 
-    Dimensions are assigned to factors one to one, so that the sum of |r| is as large as possible (the
+    Dimensions are assigned to factors one to one, so that the sum of ``|r|`` is as large as possible (the
     Hungarian method). 0 to 1, **higher is better**. Factors that get no dimension, because there are fewer
     dimensions than factors, have the value 0. Further dimensions cost nothing: read it beside
     :func:`mutual_information_gap`, which punishes a factor that is split in two.
@@ -72,7 +72,7 @@ def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
     Parameters
     ----------
     z, factors
-        As for :func:`best_correlation`; so is |r| of a discrete factor.
+        As for :func:`best_correlation`; so is ``|r|`` of a discrete factor.
 
     Returns
     -------
