@@ -14,8 +14,8 @@ def best_correlation(z: Any, factors: Any) -> pd.DataFrame:
 
     For factor v the score is :math:`\max_i |r(z_i, v)|`, with Pearson's r. 0 to 1, **higher is better**;
     chance lies above 0, at about :math:`\sqrt{2 \log D / n}` for the best of D dimensions and n cells. For a
-    discrete factor ``|r|`` is the correlation ratio, the square root of the share of variance of the dimension
-    that lies between levels; with two levels that is ``|r|`` itself.
+    discrete factor ``|r|`` is the correlation ratio, the square root of the share of variance of the
+    dimension that lies between levels; with two levels that is ``|r|`` itself.
 
     Several factors may have the same best dimension, so that one dimension which mixes two factors scores .71
     on both; :func:`matched_correlation` allows each dimension one factor.
