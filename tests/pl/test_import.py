@@ -18,10 +18,15 @@ def test_public_names():
         "architecture",
         "augmentation",
         "denoised",
+        "disentanglement",
         "embedding",
         "heatmap",
         "history",
+        "latent_genes",
+        "latent_heatmap",
+        "latent_traversal",
         "mean_variance",
+        "rate_distortion",
         "scores",
     ]
     assert all(callable(getattr(lc.pl, name)) for name in lc.pl.__all__)
