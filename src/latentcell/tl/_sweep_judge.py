@@ -12,14 +12,13 @@ from scipy import sparse
 from latentcell import __version__, metrics
 from latentcell._errors import DataError
 from latentcell.metrics._factors import check_codes_and_factors
-from latentcell.metrics.disentanglement import BEST
+from latentcell.metrics.disentanglement import BEST, DCI_METRICS
 
 from ._sweep_table import Rows
 
 Score = Callable[[Any, AnnData], Mapping[str, float]]
 ACTIVE = 0.01
 """Variance of a dimension's values above which it is active (Burda et al. 2016)."""
-_SLOW = {"dci_disentanglement", "dci_completeness", "dci_informativeness"}
 _ROWS = 4096
 """Cells that are hashed at once."""
 
@@ -148,7 +147,9 @@ def _names(names: Sequence[str] | None, has_levels: bool) -> list[str]:
     """Metrics to compute; those of levels need a discrete factor."""
     if names is None:
         return [
-            name for name in BEST if name not in _SLOW and (has_levels or name != "single_latent_accuracy")
+            name
+            for name in BEST
+            if name not in DCI_METRICS and (has_levels or name != "single_latent_accuracy")
         ]
     wanted = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in wanted if name not in BEST]
