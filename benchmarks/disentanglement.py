@@ -102,7 +102,7 @@ def scvi(beta: float = 1.0) -> Callable:
 
 
 def drvi(adata: ad.AnnData, seed: int) -> tuple[np.ndarray, None]:
-    """DRVI with its own defaults (Moinfar and Theis 2024, doi:10.1101/2024.11.06.622266): drvi-py installed."""
+    """DRVI, its own defaults (Moinfar and Theis 2024, doi:10.1101/2024.11.06.622266); needs drvi-py."""
     import scvi as scvi_tools
     from drvi.model import DRVI
 
