@@ -19,3 +19,7 @@ class TrainingDivergedError(LatentcellError, RuntimeError):
 
 class ModelFileError(LatentcellError, ValueError):
     """A saved model cannot be read: missing, damaged, of another class or of an unknown version."""
+
+
+class ModeCollapseWarning(UserWarning):
+    """A GAN draws cells near a part of the real ones only."""

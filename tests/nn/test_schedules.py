@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latentcell.nn.schedules import Constant, Cosine, Linear, ScheduleJSON, as_schedule
+from latentcell.nn.schedules import Constant, Cosine, Exponential, Linear, ScheduleJSON, as_schedule
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 values = st.floats(-1e3, 1e3)
@@ -51,6 +51,24 @@ def test_shapes():
     wave = [Cosine(1, 0)(p) for p in progress]
     np.testing.assert_allclose(wave, (1 + np.cos(np.pi * progress)) / 2, atol=1e-12)
     assert {Constant(3.0)(p) for p in progress} == {3.0}
+
+
+@quick
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), spans, st.integers(2, 50))
+def test_exponential_goes_by_equal_factors_to_its_target(start, stop, span, n_steps):
+    curve = Exponential(start, stop, begin=span[0] / 100, end=span[1] / 100)
+    assert curve(0.0) == start
+    assert curve(1.0) == pytest.approx(stop)
+    inside = np.log([curve(p) for p in np.linspace(span[0] / 100, span[1] / 100, n_steps)])
+    np.testing.assert_allclose(inside, np.linspace(np.log(start), np.log(stop), n_steps), atol=1e-9)
+    record = json.loads(json.dumps(ScheduleJSON.encode(curve)))
+    assert ScheduleJSON.decode(record) == curve
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 1.0), (1.0, -1.0)])
+def test_an_exponential_stays_above_zero(wrong):
+    with pytest.raises(ValueError, match="needs positive values"):
+        Exponential(*wrong)
 
 
 @quick

@@ -7,6 +7,7 @@ from .baselines import GaussianCopula, GeneShuffle, PCAGaussian
 from .cvae import CVAE
 from .dca import DCA
 from .disentangled import DisentangledVAE
+from .gan import GAN, ConditionalGAN
 from .vae import VAE
 from .vsc import VSC
 
@@ -14,8 +15,10 @@ __all__ = [
     "AE",
     "CVAE",
     "DCA",
+    "GAN",
     "VAE",
     "VSC",
+    "ConditionalGAN",
     "DisentangledVAE",
     "GaussianCopula",
     "GeneShuffle",

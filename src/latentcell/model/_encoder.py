@@ -24,8 +24,9 @@ from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
-from ._base import INFERENCE_BATCH, AbstractModel
-from ._cells import gene_positions, matrix_of, place_of
+from ._base import INFERENCE_BATCH
+from ._cells import matrix_of, place_of
+from ._likelihood import AbstractLikelihoodModel
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -55,7 +56,7 @@ class Network:
     conditional: bool = False
 
 
-class AbstractEncoder(AbstractModel):
+class AbstractEncoder(AbstractLikelihoodModel):
     """A model that encodes cells and decodes codes: latent representation, reconstruction and its error."""
 
     def _assemble(
@@ -358,14 +359,15 @@ class AbstractEncoder(AbstractModel):
             yield done, len(rows), values
             done += len(values)
 
-    def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
-        return gene_positions(self.spec, genes)
+    @property
+    def _n_latent(self) -> int:
+        return self._network.n_latent
 
     def _start_at_data(self, cells: Cells) -> None:
         """Start decoder bias, gene scales and encoder input at the means and deviations of the data."""
         likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
-        moments = {"data": _Moments(), "input": _Moments()}
-        library = _Moments()
+        moments = {"data": Moments(), "input": Moments()}
+        library = Moments()
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
             x, size, _ = self.module.read(batch)
             moments["data"].add(x)
@@ -382,7 +384,7 @@ class AbstractEncoder(AbstractModel):
             encoder_input.start(*moments["input"].result())
 
 
-class _Moments:
+class Moments:
     """Mean and standard deviation of columns, batch by batch, in double precision."""
 
     def __init__(self) -> None:

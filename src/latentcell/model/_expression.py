@@ -558,9 +558,6 @@ class AbstractExpression(AbstractEncoder):
     def _wanted(self, genes: Sequence[str] | None) -> Any:
         return slice(None) if genes is None else self._gene_positions(genes)
 
-    def _gene_names(self, genes: Sequence[str] | None) -> list[str]:
-        return list(self.spec.genes if genes is None else genes)
-
     def _names(self, adata: AnnData | None) -> pd.Index:
         return self._adata_or_own(adata).obs_names
 

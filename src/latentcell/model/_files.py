@@ -71,11 +71,35 @@ def load(
     ...     lc.model.load(f"{folder}/ae", adata).get_latent_representation().shape
     (90, 2)
     """
-    from . import AE, CVAE, DCA, VAE, VSC, DisentangledVAE, GaussianCopula, GeneShuffle, PCAGaussian
+    from . import (
+        AE,
+        CVAE,
+        DCA,
+        GAN,
+        VAE,
+        VSC,
+        ConditionalGAN,
+        DisentangledVAE,
+        GaussianCopula,
+        GeneShuffle,
+        PCAGaussian,
+    )
 
     record = read_record(Path(dir_path))
     known: tuple[type[AbstractModel] | type[AbstractBaseline], ...]
-    known = (AE, CVAE, DCA, VAE, VSC, DisentangledVAE, GaussianCopula, GeneShuffle, PCAGaussian)
+    known = (
+        AE,
+        CVAE,
+        DCA,
+        GAN,
+        VAE,
+        VSC,
+        ConditionalGAN,
+        DisentangledVAE,
+        GaussianCopula,
+        GeneShuffle,
+        PCAGaussian,
+    )
     classes = {cls.__name__: cls for cls in known}
     if record["class"] not in classes:
         raise ModelFileError(

@@ -1,6 +1,7 @@
 """Methods of models that decode codes into new cells: draws, codes given by hand, paths and traversals."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,9 +17,10 @@ from torch import Tensor
 from latentcell import __version__, _keys
 from latentcell._errors import DataError, NotTrainedError
 from latentcell.module.autoencoder import Batch
-from latentcell.nn.counts import CountLikelihood
+from latentcell.nn.counts import CountLikelihood, Raw
 from latentcell.train.run import local_random_state
 
+from ._base import AbstractModel
 from ._conditions import conditions
 from ._generation import (
     CHUNK,
@@ -35,6 +37,7 @@ from ._generation import (
     wanted_labels,
 )
 from ._jacobian import AbstractJacobian
+from ._sources import Draw as DrawCodes
 from ._sources import codes_from
 from ._streams import check_out
 from ._templates import Templates
@@ -44,8 +47,8 @@ Draw = Callable[[slice, np.random.Generator], tuple[Tensor, Tensor, Batch]]
 """Codes (cells x n_latent), library sizes (cells x 1) and covariates of some of the new cells."""
 
 
-class AbstractGenerative(AbstractJacobian):
-    """A model with a decoder from codes to expression: adds new cells."""
+class AbstractGenerator(AbstractModel):
+    """A model that turns codes into expression: draws new cells, decodes codes, walks between them."""
 
     SOURCES: ClassVar[tuple[Source, ...]] = ("mixture",)
     """Where codes of new cells may come from; the first is the default."""
@@ -136,9 +139,10 @@ class AbstractGenerative(AbstractJacobian):
             raise DataError(f"temperature must be 0 or more, got {temperature}")
         wanted = wanted_labels(self.spec, n_cells, labels)
         if wanted is not None and source == "prior" and not self.module.covariates.n_labels:
+            instead = ", or source='posterior'" if "posterior" in self.SOURCES else ""
             raise DataError(
                 f"labels do not steer codes from the prior in this {type(self).__name__}; use CVAE, "
-                "VSC(conditional=True), or source='posterior'"
+                f"VSC(conditional=True), ConditionalGAN{instead}"
             )
         seed = self.params["seed"] if seed is None else seed
         templates, code = self._templates(), batch_code(self.spec, batch)
@@ -147,10 +151,7 @@ class AbstractGenerative(AbstractJacobian):
         if wanted is None and source == "prior" and not self.module.uses_labels and self.spec.labels_key:
             del obs[self.spec.labels_key]  # such a cell has no label
         sizes = self._sizes(library_size, len(rows))
-        counts = isinstance(self.module.likelihood, CountLikelihood)
-        codes_and_sizes = codes_from(
-            source, self.module.latent, templates, temperature, counts=counts, seed=self.params["seed"]
-        )
+        codes_and_sizes = self._codes_from(source, temperature)
 
         def draw(at: slice, rng: np.random.Generator) -> tuple[Tensor, Tensor, Batch]:
             there = templates.take(rows[at])
@@ -323,6 +324,22 @@ class AbstractGenerative(AbstractJacobian):
 
     # --- what they share ---
 
+    @abstractmethod
+    def _code_of(self, row: int) -> np.ndarray:
+        """Code (n_latent) of a cell of the model's AnnData, in the users' units."""
+
+    def _raw(self, z: Tensor, batch: Batch, size: Tensor) -> Raw:
+        """Raw outputs (cells x genes) of codes at library sizes (cells x 1)."""
+        return self.module.decode_raw(z, batch)
+
+    @abstractmethod
+    def _codes_from(self, source: Source, temperature: float) -> DrawCodes:
+        """What draws codes and library sizes of new cells."""
+
+    @abstractmethod
+    def _draw(self, raw: Raw, size: Tensor) -> Tensor:
+        """Expression (cells x genes) drawn from raw outputs."""
+
     def _new_cells(
         self,
         draw: Draw,
@@ -344,7 +361,7 @@ class AbstractGenerative(AbstractJacobian):
             check_out(out)
         columns = None if genes is None else self._gene_positions(genes)
         n, device = len(obs), self.module.device
-        codes = np.empty((n, self._network.n_latent), dtype=np.float32)
+        codes = np.empty((n, self._n_latent), dtype=np.float32)
         library = np.empty(n, dtype=np.float32)
 
         def blocks() -> Iterator[Any]:
@@ -375,11 +392,8 @@ class AbstractGenerative(AbstractJacobian):
         return collect_cells(blocks(), obs, var, uns, out, last)
 
     def _decode(self, z: Tensor, batch: Batch, size: Tensor, output: Output, columns: Any) -> Any:
-        raw, likelihood = self.module.decode_raw(z, batch), self.module.likelihood
-        if output == "mean":
-            values = likelihood.mean(raw, size)
-        else:
-            values = self._templates().noise.draw(likelihood, raw, size)
+        raw, likelihood = self._raw(z, batch, size), self.module.likelihood
+        values = likelihood.mean(raw, size) if output == "mean" else self._draw(raw, size)
         drawn = (values if columns is None else values[:, columns]).cpu().numpy()
         counts = output != "mean" and isinstance(likelihood, CountLikelihood)
         return sparse.csr_matrix(drawn) if counts else drawn
@@ -427,7 +441,7 @@ class AbstractGenerative(AbstractJacobian):
 
     def _checked_codes(self, z: np.ndarray) -> np.ndarray:
         codes = np.asarray(z, dtype=np.float32)
-        n_latent = self._network.n_latent
+        n_latent = self._n_latent
         if codes.ndim != 2 or codes.shape[1] != n_latent or not len(codes):
             raise DataError(f"z must be cells x {n_latent} (n_latent), its shape is {np.shape(z)}")
         if not np.isfinite(codes).all():
@@ -460,7 +474,24 @@ class AbstractGenerative(AbstractJacobian):
             return self._average(self._mean_codes(), self.spec.labels.index(given))
         if is_cell and self.adata is not None:
             row = int(self.adata.obs_names.get_loc(given))
-            return self._map(lambda code, batch: code.mean, None, [row], None)[0] / self._unit
+            return self._code_of(row)
         raise DataError(
             f"{argument}={given!r} is neither a label of the model ({self.spec.labels}) nor one of its cells"
         )
+
+
+class AbstractGenerative(AbstractJacobian, AbstractGenerator):
+    """A model that encodes cells and decodes codes: all that either does."""
+
+    def _codes_from(self, source: Source, temperature: float) -> DrawCodes:
+        module = self.module
+        counts = isinstance(module.likelihood, CountLikelihood)
+        return codes_from(
+            source, module.latent, self._templates(), temperature, counts=counts, seed=self.params["seed"]
+        )
+
+    def _draw(self, raw: Raw, size: Tensor) -> Tensor:
+        return self._templates().noise.draw(self.module.likelihood, raw, size)
+
+    def _code_of(self, row: int) -> np.ndarray:
+        return self._map(lambda code, batch: code.mean, None, [row], None)[0] / self._unit

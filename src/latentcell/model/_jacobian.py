@@ -135,11 +135,6 @@ class AbstractJacobian(AbstractExpression):
             mean[:, :-1] * unit, std[:, :-1] * unit, std[:, -1], acts[:, :-1].sum(axis=0), scale
         )
 
-    @property
-    def _unit(self) -> np.ndarray:
-        """What the decoder calls 1 in codes as users see them (n_latent)."""
-        return np.ones(self._network.n_latent, dtype=np.float32)
-
     def _acts(self, code: Code) -> Tensor:
         """Where a dimension can change a cell's expression (cells x n_latent, booleans)."""
         return torch.ones_like(code.mean, dtype=torch.bool)

@@ -18,9 +18,9 @@ from latentcell.module.autoencoder import Autoencoder
 from ._cells import DataSpec, _check_unique, _column, matrix_of
 
 if TYPE_CHECKING:
-    from ._base import AbstractModel
+    from ._likelihood import AbstractLikelihoodModel
 
-Model = TypeVar("Model", bound="AbstractModel")
+Model = TypeVar("Model", bound="AbstractLikelihoodModel")
 LEAST_GENES = 0.5
 """Share of a model's genes that cells must have: with fewer, most of what the encoder saw is missing."""
 _CHUNK = 2**24

@@ -99,7 +99,7 @@ def remember(module: Autoencoder, cells: Cells, rows: np.ndarray, seed: int, bat
     batch_size
         Cells encoded at once.
     """
-    chosen, weight = _sample(cells.arrays, rows, np.random.default_rng(seed))
+    chosen, weight = sample_rows(cells.arrays, rows, np.random.default_rng(seed))
     library, posterior = [], []
     meter = NoiseMeter(module.likelihood)
     device = module.device
@@ -113,7 +113,7 @@ def remember(module: Autoencoder, cells: Cells, rows: np.ndarray, seed: int, bat
             found = module.latent.posterior(code)
             posterior.append({name: value.cpu().numpy() for name, value in found.items()})
     return Templates(
-        covariates={key: cells.arrays[key][chosen] for key in _KEYS if key in cells.arrays},
+        covariates=covariates_of(cells.arrays, chosen),
         library=np.concatenate(library),
         weight=weight,
         posterior={name: np.concatenate([part[name] for part in posterior]) for name in posterior[0]},
@@ -166,7 +166,12 @@ def _named(codes: np.ndarray, names: list) -> pd.Categorical:
     return pd.Categorical.from_codes(known.tolist(), categories=pd.Index(names))
 
 
-def _sample(
+def covariates_of(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Codes of batch, label and further covariates of cells `rows`, by scvi-tools' names."""
+    return {key: arrays[key][rows] for key in _KEYS if key in arrays}
+
+
+def sample_rows(
     arrays: dict[str, np.ndarray], rows: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows to keep, and how many each stands for."""

@@ -95,8 +95,41 @@ class Cosine:
         return self.start + (self.stop - self.start) * share
 
 
+@dataclass(frozen=True)
+class Exponential:
+    """From `start` to `stop` by the same factor at every step, between two points of training.
+
+    Parameters
+    ----------
+    start, stop
+        Values before `begin` and after `end`, both positive.
+    begin, end
+        Progress (0 to 1) at which the curve begins and ends.
+
+    Examples
+    --------
+    >>> decay = Exponential(1.0, 0.01)
+    >>> decay(0.0), round(decay(0.5), 6), decay(1.0)
+    (1.0, 0.1, 0.01)
+    """
+
+    start: float
+    stop: float
+    begin: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_span(self.begin, self.end)
+        if not (self.start > 0 and self.stop > 0):
+            raise ValueError(f"an exponential needs positive values, got {self.start} and {self.stop}")
+
+    def __call__(self, progress: float) -> float:
+        """Value at `progress`."""
+        return self.start * (self.stop / self.start) ** _position(progress, self.begin, self.end)
+
+
 Schedule = Callable[[float], float]
-_NAMES: dict[str, type] = {"Constant": Constant, "Linear": Linear, "Cosine": Cosine}
+_NAMES: dict[str, type] = {kind.__name__: kind for kind in (Constant, Linear, Cosine, Exponential)}
 
 
 class ScheduleJSON:

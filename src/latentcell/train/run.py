@@ -17,9 +17,11 @@ from torch import nn
 
 from latentcell._errors import TrainingDivergedError
 
+from .adversarial import AdversarialPlan
 from .loading import CellLoader
 from .plan import TrainingPlan
 
+Plan = TrainingPlan | AdversarialPlan
 CHECKPOINT = "last.ckpt"
 
 
@@ -50,7 +52,7 @@ class ProgressBar(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the bar by one epoch."""
-        if self.bar is not None and isinstance(pl_module, TrainingPlan):
+        if self.bar is not None and isinstance(pl_module, Plan):
             # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
             loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
             self.bar.update(self.task, advance=1, loss=loss)
@@ -94,7 +96,7 @@ class BestWeights(Callback):
 
 
 def fit(
-    plan: TrainingPlan,
+    plan: Plan,
     train: CellLoader,
     validation: CellLoader | None,
     *,

@@ -1,0 +1,481 @@
+"""What GANs do: put the parts together, train two networks in turn, place cells among the codes."""
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+
+from latentcell._checks import matrix_kind
+from latentcell._errors import DataError, ModeCollapseWarning
+from latentcell.module.autoencoder import Batch, Covariates
+from latentcell.module.gan import GAN as Module
+from latentcell.module.gan import Outputs, Values
+from latentcell.nn.counts import NegativeBinomial, Poisson, Raw
+from latentcell.nn.quality import coverage, energy_distance
+from latentcell.nn.schedules import Exponential, Schedule
+from latentcell.train.adversarial import AdversarialPlan
+from latentcell.train.loading import CellLoader, Cells
+from latentcell.train.run import local_random_state
+
+from ._base import INFERENCE_BATCH, default_batch_size
+from ._cells import collect, matrix_of, place_of
+from ._encoder import Indices, Moments, rows_of
+from ._generation import Source
+from ._generative import AbstractGenerator
+from ._noise import Noise
+from ._sources import Draw as DrawCodes
+from ._templates import Templates, covariates_of, sample_rows
+
+GANLikelihood = Literal["auto", "nb", "poisson", "relu", "identity"]
+GENERATOR_STEPS = 3000
+"""Steps of the generator that the default number of epochs makes: PBMC3k needs as many."""
+INVERSE_STEPS = 400
+"""Steps that fit the inverse after training."""
+WATCHED = 500
+"""Training cells that the history's quality figures compare with as many drawn ones."""
+COMPONENTS = 20
+"""Principal components in which they are compared."""
+COLLAPSED = 0.5
+"""Coverage below which a run is called collapsed: a generator of half of the cells has as much."""
+JUDGED = 500
+"""Steps of the generator before which a run is young rather than collapsed."""
+
+
+class AbstractAdversarial(AbstractGenerator):
+    """A model whose generator learns from a critic: draws cells, has no likelihood and no encoder."""
+
+    SOURCES: ClassVar[tuple[Source, ...]] = ("prior",)
+    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
+        "lr": 3e-4,
+        "lr_schedule": Exponential(1.0, 0.1),
+        "batch_size": None,
+        "max_epochs": None,
+        "n_critic": 3,
+    }
+    module: Module
+
+    def _assemble(
+        self,
+        *,
+        n_latent: int,
+        hidden: Sequence[int],
+        critic_hidden: Sequence[int],
+        gene_likelihood: GANLikelihood,
+        penalty_weight: float,
+        decay: float,
+        conditional: bool,
+    ) -> None:
+        """Put the parts together as :attr:`module`; with cells, start at their mean and depth."""
+        if n_latent < 1 or any(size < 1 for size in (*hidden, *critic_hidden)):
+            raise DataError(
+                f"n_latent, hidden and critic_hidden must be positive, got {n_latent}, {hidden}, "
+                f"{critic_hidden}"
+            )
+        if not penalty_weight > 0:
+            raise DataError(f"penalty_weight must be above 0, got {penalty_weight}")
+        if not 0 <= decay < 1:
+            raise DataError(f"decay must lie in [0, 1), got {decay}")
+        if conditional and not self.spec.labels:
+            name = type(self).__name__
+            raise DataError(f"a {name} needs labels: {name}.setup_anndata(adata, labels_key=...)")
+        if conditional and self.spec.unlabeled_category is not None:
+            raise DataError(
+                f"a {type(self).__name__} needs the label of every cell; leave out unlabeled_category and "
+                "the cells without a label"
+            )
+        gene_likelihood = self._chosen(gene_likelihood)
+        covariates = Covariates(
+            n_batch=len(self.spec.batch or ()),
+            n_cats_per_cov=[len(values) for values in self.spec.categorical.values()],
+            n_continuous_cov=len(self.spec.continuous),
+            n_labels=len(self.spec.labels or ()) if conditional else 0,
+        )
+        n_genes = len(self.spec.genes)
+        with local_random_state(self.params["seed"]):
+            self.module = Module(
+                n_genes=n_genes,
+                n_latent=n_latent,
+                generator_sizes=hidden,
+                critic_sizes=critic_hidden,
+                inverse_sizes=critic_hidden,
+                likelihood=_outputs(gene_likelihood, n_genes),
+                covariates=covariates,
+                penalty_weight=penalty_weight,
+                decay=decay,
+            )
+        if self.adata is not None:
+            self._start_at_data(self._collect(self.adata, check=True))
+        self.module.eval()
+        self._model_summary_string = (
+            f"{type(self).__name__} with {n_latent} latent dimensions, generator {tuple(hidden)}, critic "
+            f"{tuple(critic_hidden)}, output {gene_likelihood!r}, {n_genes} genes"
+        )
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        accelerator: str = "auto",
+        devices: int | str | list[int] = "auto",
+        batch_size: int | None = None,
+        lr: float | None = None,
+        lr_schedule: Schedule | None = None,
+        n_critic: int | None = None,
+        precision: Any = None,
+        checkpoint_dir: str | os.PathLike | None = None,
+        resume: bool = False,
+        seed: int | None = None,
+        enable_progress_bar: bool = True,
+    ) -> None:
+        """Train generator and critic in turn on all cells the model was built with.
+
+        A GAN has no loss that says when it is good. The history holds, per epoch, ``critic_gap_train`` (an
+        estimate of the distance that the generator has still to go; it falls as training succeeds),
+        ``gradient_norm_train`` (near 1 where the penalty holds the critic), ``gradient_penalty_train``, and
+        two figures of 500 drawn cells beside as many real ones in 20 principal components:
+        ``coverage_train`` (share of real cells near a drawn one, 0.97 at best; falls when modes are lost) and
+        ``energy_distance_train`` (0 at best).
+
+        Parameters
+        ----------
+        max_epochs
+            Passes over the cells. Default: as many as make 3,000 steps of the generator.
+        accelerator, devices
+            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
+        batch_size
+            Cells per step of the critic. Default: 128, fewer on small data so that an epoch has 8 steps.
+        lr, lr_schedule
+            Adam's rate for both networks, and its factor as a function of progress (0 to 1); default: the
+            model's.
+        n_critic
+            Steps of the critic for each of the generator; default: the model's.
+        precision, checkpoint_dir, resume, seed, enable_progress_bar
+            See :meth:`VAE.train`.
+
+        Raises
+        ------
+        DataError
+            If there are too few cells, or an argument is out of range.
+        TrainingDivergedError
+            At the first loss, or after the first epoch with weights, not finite; the weights of the last
+            whole epoch are put back.
+
+        Warns
+        -----
+        ModeCollapseWarning
+            If after 500 steps of the generator or more less than half of the real cells are near a drawn one.
+        """
+        if precision in ("16-true", "bf16-true"):
+            raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
+        defaults = self.train_defaults
+        seed = self.params["seed"] if seed is None else seed
+        n_critic = defaults["n_critic"] if n_critic is None else n_critic
+        cells = self._training_cells()
+        rows = np.arange(cells.n_obs)
+        if len(rows) < 3:
+            raise DataError(f"training needs at least 3 cells, there are {len(rows)}")
+        if batch_size is None:
+            batch_size = defaults["batch_size"] or default_batch_size(len(rows))
+        loader = CellLoader(cells, rows, max(int(batch_size), 1), shuffle=True, seed=seed)
+        if max_epochs is None:
+            max_epochs = defaults["max_epochs"] or math.ceil(GENERATOR_STEPS * n_critic / len(loader))
+        if batch_size < 2 or max_epochs < 1 or n_critic < 1:
+            raise DataError(
+                f"batch_size must be at least 2, max_epochs and n_critic 1, got {batch_size}, {max_epochs}, "
+                f"{n_critic}"
+            )
+        plan = AdversarialPlan(
+            self.module,
+            total_steps=max_epochs * len(loader),
+            n_critic=n_critic,
+            lr=defaults["lr"] if lr is None else lr,
+            lr_schedule=defaults["lr_schedule"] if lr_schedule is None else lr_schedule,
+            betas=(0.0, 0.9),  # no momentum: each network's target moves with the other's steps
+            watch=_Watch(self.module, cells, rows, seed),
+        )
+        self._run(
+            plan,
+            loader,
+            None,
+            rows=(rows, rows[:0]),
+            max_epochs=max_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            precision=precision,
+            gradient_clip=None,
+            early_stopping_patience=None,
+            seed=seed,
+            enable_progress_bar=enable_progress_bar,
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+        )
+        covered = [record["coverage_train"] for record in plan.records[-5:]]
+        if plan.generator_steps >= JUDGED and np.mean(covered) < COLLAPSED:
+            warnings.warn(
+                f"the generator draws cells near {np.mean(covered):.0%} of the real ones only (see "
+                "model.history['coverage_train']): it has lost kinds of cells, or has not been trained long "
+                "enough. Train longer, with more steps of the critic (n_critic=) or a lower rate (lr=), and "
+                "do not use its cells as they are.",
+                ModeCollapseWarning,
+                stacklevel=2,
+            )
+
+    def project(
+        self,
+        adata: AnnData | None = None,
+        indices: Indices = None,
+        *,
+        n_steps: int = 100,
+        lr: float = 0.05,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """Place cells among the codes of the generator.
+
+        A GAN has no encoder. A network that was taught to find the noise behind drawn cells gives a first
+        place; gradient steps then make the cell more probable, by the likelihood of its counts (or the
+        squared error of its values, in units of what the first places leave) and the normal prior of codes.
+        Cells that the generator cannot draw are placed all the same: compare :meth:`decode` of their codes
+        with them.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes and keys; None takes those the model was built with.
+        indices
+            Cells to take, in this order; None takes all.
+        n_steps
+            Gradient steps (Adam); 0 takes the first place.
+        lr
+            Their rate.
+        batch_size
+            Cells placed at once; no influence on the result.
+
+        Returns
+        -------
+        Array (cells x n_latent), float32: codes that :meth:`decode` takes.
+
+        Raises
+        ------
+        DataError
+            Naming genes, keys or values that do not fit.
+        NotTrainedError
+            Before :meth:`train`.
+
+        References
+        ----------
+        Ghahramani, Watt and Luscombe, Generative adversarial networks simulate gene expression and predict
+        perturbations in single cells, 2018, `doi:10.1101/262501 <https://doi.org/10.1101/262501>`__; Zhu et
+        al., Generative visual manipulation on the natural image manifold, ECCV 2016, `arXiv:1609.03552
+        <https://arxiv.org/abs/1609.03552>`__.
+        """
+        self._require_trained()
+        if n_steps < 0 or not lr > 0:
+            raise DataError(f"n_steps must be 0 or more and lr positive, got {n_steps} and {lr}")
+        cells = self._cells(adata)
+        rows = rows_of(indices, cells.n_obs)
+        batch_size = INFERENCE_BATCH if batch_size is None else batch_size
+        if batch_size < 1:
+            raise DataError(f"batch_size must be at least 1, got {batch_size}")
+        if not len(rows):
+            raise DataError("no cells to look at: indices is empty")
+        found = [self._placed(batch, n_steps, lr) for batch in self._batches_of(cells, rows, batch_size)]
+        return np.concatenate(found)
+
+    def get_architecture(self) -> list[dict[str, Any]]:
+        """Layers of generator and critic, for :func:`latentcell.pl.architecture`.
+
+        Returns
+        -------
+        See :meth:`VAE.get_architecture`. The generator is the decoder, the critic comes after the cells.
+        """
+        module = self.module
+
+        def layer(part: str, name: str, size: int, detail: str = "") -> dict:
+            return {"part": part, "name": name, "size": size, "detail": detail, "branch": None}
+
+        norm = "batch norm of the label, ReLU" if module.uses_labels else "batch norm, ReLU"
+        likelihood = module.generator.likelihood
+        return [
+            layer("latent", "noise", module.latent.n_latent, "normal"),
+            *(layer("decoder", "linear", size, norm) for size in module.generator.body.sizes),
+            layer("output", "genes", len(self.spec.genes), likelihood.detail),
+            *(layer("critic", "linear", size, "leaky ReLU") for size in module.critic.sizes),
+            layer("critic", "score", 1, "projection on the label" if module.uses_labels else ""),
+        ]
+
+    @property
+    def _n_latent(self) -> int:
+        return self.module.latent.n_latent
+
+    def _code_of(self, row: int) -> np.ndarray:
+        return self.project(indices=[row])[0]
+
+    def _codes_from(self, source: Source, temperature: float) -> DrawCodes:
+        latent, library = self.module.latent, self._templates().library
+
+        def draw(rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+            return latent.sample_prior(len(rows), temperature), torch.from_numpy(library[rows])[:, None]
+
+        return draw
+
+    def _raw(self, z: Tensor, batch: Batch, size: Tensor) -> Raw:
+        return self.module.decode_raw(z, batch, size)
+
+    def _draw(self, raw: Raw, size: Tensor) -> Tensor:
+        likelihood = self.module.likelihood
+        return (
+            likelihood.mean(raw, size)
+            if isinstance(likelihood, Values)
+            else likelihood.distribution(raw, size).sample()
+        )
+
+    def _chosen(self, name: GANLikelihood) -> GANLikelihood:
+        """The output called `name`; ``"auto"`` by what the cells are."""
+        if name == "auto":
+            if self.adata is None:
+                raise DataError("gene_likelihood='auto' needs cells to look at")
+            matrix = matrix_of(self.adata, self.spec.layer)
+            names = (self.adata.obs_names, self.adata.var_names)
+            kind = matrix_kind(matrix, *names, where=place_of(self.spec.layer))
+            name = {"counts": "nb", "unit": "relu", "non-negative": "relu", "real": "identity"}[kind]  # type: ignore[assignment]
+            self.params = self.params | {"gene_likelihood": name}
+        if name not in ("nb", "poisson", "relu", "identity"):
+            raise DataError(
+                f"gene_likelihood must be 'auto', 'nb', 'poisson', 'relu' or 'identity', got {name!r}"
+            )
+        return name
+
+    def _start_at_data(self, cells: Cells) -> None:
+        """Start the generator at the mean cell, and measure depth and unit."""
+        module, moments, sizes = self.module, Moments(), []
+        for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
+            moments.add(batch[REGISTRY_KEYS.X_KEY])
+            sizes.append(module.library(batch))
+        mean, std = moments.result()
+        library = torch.cat(sizes)
+        with torch.no_grad():
+            for network in (module.generator, module.averaged):
+                network.head.bias.copy_(network.likelihood.start(mean, std))
+            if module.is_count:
+                module.unit.copy_(library.median())
+                logs = library.log()
+                spread = logs.std(correction=0)
+                module.depth.copy_(
+                    torch.stack([logs.mean(), spread if spread > 1e-6 else spread.new_ones(())])
+                )
+            else:
+                scale = std.square().mean().sqrt()
+                module.unit.copy_(scale if scale > 0 else scale.new_ones(()))
+
+    def _remember(self, rows: np.ndarray, seed: int) -> Templates:
+        """Fit the inverse and place training cells by it; keep what new cells take from them."""
+        module = self.module
+        cells = collect(
+            self._adata_or_own(None), self.spec, kind=module.likelihood.data_kind, check=False
+        )  # with labels, also where the model does not use them
+        self._fit_inverse(
+            CellLoader(cells, rows, default_batch_size(len(rows)), shuffle=True, seed=seed), seed
+        )
+        chosen, weight = sample_rows(cells.arrays, rows, np.random.default_rng(seed))
+        library, codes, n_genes = [], [], len(self.spec.genes)
+        square = torch.zeros(n_genes, dtype=torch.float64)
+        with torch.inference_mode():
+            for batch in self._batches_of(cells, chosen, INFERENCE_BATCH):
+                x, size = batch[REGISTRY_KEYS.X_KEY], module.library(batch)
+                z = module.place(x, size, batch)
+                error = x - module.likelihood.mean(module.decode_raw(z, batch, size), size)
+                square += error.double().square().sum(0).cpu()
+                codes.append(z.cpu().numpy())
+                library.append(size[:, 0].cpu().numpy())
+        residual = (square / len(chosen)).sqrt().float().numpy()
+        return Templates(
+            covariates=covariates_of(cells.arrays, chosen),
+            library=np.concatenate(library),
+            weight=weight,
+            posterior={"loc": np.concatenate(codes)},
+            noise=Noise() if module.is_count else Noise(residual=residual),
+        )
+
+    def _fit_inverse(self, loader: CellLoader, seed: int) -> None:
+        """Teach the inverse to find the noise behind drawn cells."""
+        module = self.module
+        optimizer = torch.optim.Adam(module.inverse.parameters(), lr=1e-3)
+        with local_random_state(seed):
+            for epoch in range(math.ceil(INVERSE_STEPS / len(loader))):
+                loader.set_epoch(epoch)
+                for batch in loader:
+                    module.inverse.train()
+                    loss = module.inverse_loss({name: t.to(module.device) for name, t in batch.items()})
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+        module.eval()
+
+    def _placed(self, batch: Batch, n_steps: int, lr: float) -> np.ndarray:
+        """Codes (cells x n_latent) of a batch."""
+        module, x = self.module, batch[REGISTRY_KEYS.X_KEY]
+        library = module.library(batch)
+        with torch.no_grad():
+            start = module.place(x, library, batch)
+        z = start.clone().requires_grad_(True)
+        residual = np.asarray(self._templates().noise.residual)
+        optimizer = torch.optim.Adam([z], lr=lr)
+        for _ in range(n_steps):
+            raw, likelihood = module.decode_raw(z, batch, library), module.likelihood
+            if isinstance(likelihood, Values):
+                scale = torch.from_numpy(np.maximum(residual, 0.05)).to(x)
+                misfit = 0.5 * ((x - likelihood.mean(raw, library)) / scale).square().sum(1)
+            else:
+                misfit = likelihood.negative_log_likelihood(x, raw, library)
+            optimizer.zero_grad()
+            (misfit.sum() + 0.5 * z.square().sum()).backward()
+            optimizer.step()
+        return z.detach().cpu().numpy()
+
+    def _batches_of(self, cells: Cells, rows: np.ndarray, batch_size: int) -> Any:
+        """Batches of cells on the model's device."""
+        for batch in CellLoader(cells, rows, batch_size):
+            yield {name: tensor.to(self.module.device) for name, tensor in batch.items()}
+
+
+class _Watch:
+    """Compares drawn cells with real ones while the model is trained."""
+
+    def __init__(self, module: Module, cells: Cells, rows: np.ndarray, seed: int) -> None:
+        chosen = np.random.default_rng(seed).permutation(rows)[:WATCHED]
+        self.module = module
+        self.batch = cells.batch(np.sort(chosen))
+        features = module.features(self.batch[REGISTRY_KEYS.X_KEY], module.library(self.batch), self.batch)
+        self.center = features.mean(0)
+        _, _, axes = torch.linalg.svd(features - self.center, full_matrices=False)
+        self.axes = axes[: min(COMPONENTS, len(features) - 1)].T
+        self.real = (features - self.center) @ self.axes
+
+    @torch.no_grad()
+    def __call__(self) -> dict[str, float]:
+        """Coverage and energy distance of cells drawn at the real ones' depth, label and covariates."""
+        module = self.module
+        batch = {name: tensor.to(module.device) for name, tensor in self.batch.items()}
+        was_training = module.training
+        module.eval()
+        library = module.library(batch)
+        z = module.latent.sample_prior(len(library)).to(library)
+        drawn = module.features(module.draw(z, batch, library), library, batch).cpu()
+        module.train(was_training)
+        placed = (drawn - self.center) @ self.axes
+        return {
+            "coverage_train": float(coverage(self.real, placed)),
+            "energy_distance_train": float(energy_distance(self.real, placed)),
+        }
+
+
+def _outputs(name: str, n_genes: int) -> Outputs:
+    if name == "nb":
+        return NegativeBinomial(n_genes)
+    return Poisson(n_genes) if name == "poisson" else Values(n_genes, link=name)  # type: ignore[arg-type]
