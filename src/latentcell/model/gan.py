@@ -14,10 +14,10 @@ class GAN(AbstractAdversarial):
     The critic D maximises :math:`E D(x) - E D(\tilde x) - \lambda E(\|\nabla D\| - 1)^2`, whose optimum is
     the Wasserstein-1 distance of real and drawn cells; the generator minimises it. As in scGAN the generator
     has batch norm and ReLU, its output is a composition that is scaled to a cell's depth, and it is trained
-    with several steps of the critic for each of its own, at a rate that decays to a tenth. Otherwise than there,
-    depths are those of training cells rather than one number, the generator and the critic are told the
-    depth, drawn counts are counts (drawn from the generator's rates, also in training, with gradients that
-    pass straight through), and cells are drawn by the running mean of the generator's weights.
+    with several steps of the critic for each of its own, at a rate that decays to a tenth. Otherwise than
+    there, depths are those of training cells rather than one number, and both networks are told them; drawn
+    counts are counts (drawn from the generator's rates, also in training, with gradients that pass straight
+    through); and cells are drawn by the running mean of the generator's weights.
 
     Parameters
     ----------
