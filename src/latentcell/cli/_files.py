@@ -1,6 +1,5 @@
 """What all commands share: files that are whole or as they were, messages, arguments that were given."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentcell._atomic import move_onto, remove
+from latentcell import _atomic
 from latentcell._errors import DataError
 
 if TYPE_CHECKING:
@@ -67,11 +66,7 @@ def write(adata: "AnnData", path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it if all went well: `path` is whole, or as it was."""
+    """A hidden path beside `path`, in a folder that is made if need be, moved onto it if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
-        yield temporary
-        move_onto(temporary, path)
-    finally:
-        remove(temporary)
+    with _atomic.replacing(path) as hidden:
+        yield hidden

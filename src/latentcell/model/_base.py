@@ -295,14 +295,16 @@ class AbstractModel(BaseModelClass):
     def save(self, dir_path: str | os.PathLike, overwrite: bool = False, save_anndata: bool = False) -> None:
         """Save the model as a folder of two files: weights (safetensors) and everything else (JSON).
 
-        No pickle is written, and reading runs no code. The folder appears whole or not at all.
+        No pickle is written, and reading runs no code. The folder appears whole or not at all; when
+        a save over an older model is killed, the folder holds that one or the new one.
 
         Parameters
         ----------
         dir_path
             Folder to write.
         overwrite
-            Replace a model that is there already; it survives until the new one is complete.
+            Replace a model that is there already, and the cells saved with it; it survives until the new one
+            is complete. Other files in the folder are left alone.
         save_anndata
             Also write the cells, as ``adata.h5ad`` in the folder.
 
@@ -310,6 +312,8 @@ class AbstractModel(BaseModelClass):
         ------
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
+        OSError
+            Naming the folder, if the disk is full or read-only; what was there is as it was.
         """
         record = _files.record_of(self) | {
             "train_defaults": _files.encode(self.train_defaults),
@@ -318,13 +322,11 @@ class AbstractModel(BaseModelClass):
         }
         if self.module.free is not None:
             record["free"] = _files.encode(self.module.free)
-        folder = Path(dir_path)
         tensors = self.module.state_dict()
         if self.templates_ is not None:
             tensors = tensors | self.templates_.to_tensors()
-        _files.write(folder, record, tensors, overwrite=overwrite)
-        if save_anndata and self.adata is not None:
-            self.adata.write_h5ad(folder / "adata.h5ad")
+        cells = self.adata if save_anndata else None
+        _files.write(Path(dir_path), record, tensors, overwrite=overwrite, cells=cells)
 
     @classmethod
     def load(cls, dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> Self:
@@ -348,8 +350,7 @@ class AbstractModel(BaseModelClass):
             If `adata` lacks genes, keys or categories of the model.
         """
         folder = Path(dir_path)
-        record = _files.read_record_of(cls, folder)
-        weights = _files.read_weights(folder, record, device)
+        record, weights = _files.read(cls, folder, device)
         try:
             params = _files.decode(record["params"])
             registry = _files.registry_from_json(record["registry"])

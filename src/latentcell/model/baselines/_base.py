@@ -246,7 +246,7 @@ class AbstractBaseline(BaseModelClass):
         dir_path
             Folder to write.
         overwrite
-            Replace a model that is there already.
+            Replace a model that is there already, and the cells saved with it.
         save_anndata
             Also write the cells, as ``adata.h5ad`` in the folder.
 
@@ -254,6 +254,8 @@ class AbstractBaseline(BaseModelClass):
         ------
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
+        OSError
+            Naming the folder, if the disk is full or read-only; what was there is as it was.
         """
         record = _files.record_of(self) | {
             "train_defaults": {},
@@ -265,10 +267,8 @@ class AbstractBaseline(BaseModelClass):
         if self.templates_ is not None:
             arrays = {name: torch.from_numpy(np.array(values)) for name, values in self._arrays().items()}
             tensors = arrays | self.templates_.to_tensors()
-        folder = Path(dir_path)
-        _files.write(folder, record, tensors, overwrite=overwrite)
-        if save_anndata and self.adata is not None:
-            self.adata.write_h5ad(folder / "adata.h5ad")
+        cells = self.adata if save_anndata else None
+        _files.write(Path(dir_path), record, tensors, overwrite=overwrite, cells=cells)
 
     @classmethod
     def load(cls, dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> Self:
@@ -291,8 +291,7 @@ class AbstractBaseline(BaseModelClass):
             If `adata` lacks genes, keys or categories of the model.
         """
         folder = Path(dir_path)
-        record = _files.read_record_of(cls, folder)
-        tensors = _files.read_weights(folder, record, "cpu")
+        record, tensors = _files.read(cls, folder, "cpu")
         try:
             registry = _files.registry_from_json(record["registry"])
             model = cls(None, registry=registry, **_files.decode(record["params"]))
