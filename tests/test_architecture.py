@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "_sparse": set(),
     "nn": {"_sparse"},
     "module": {"nn", "_sparse"},
-    "train": {"nn.schedules", "_errors", "_sparse"},
+    "train": {"nn.schedules", "_errors", "_sparse", "_atomic"},
     "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_codes", "_atomic"},
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
@@ -49,7 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "_sparse": {"numba", "numpy", "torch"},
     "nn": {"numpy", "torch"},
     "module": {"numpy", "torch", "scvi.REGISTRY_KEYS", "scvi.module.base"},
-    "train": {"anndata", "lightning.pytorch", "numpy", "rich", "scipy", "torch"},
+    "train": {"anndata", "lightning.pytorch", "numpy", "rich", "safetensors", "scipy", "torch"},
     "model": {
         "anndata",
         "numpy",

@@ -71,6 +71,7 @@ class TrainingPlan(pl.LightningModule):
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._n_cells: dict[str, int] = {}
         self._kept: dict[str, Tensor] = {}
+        self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
 
     @property
@@ -147,7 +148,11 @@ class TrainingPlan(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to go on as if unbroken."""
-        checkpoint["latentcell"] = {"records": self.records, "rng": torch.get_rng_state()}
+        checkpoint["latentcell"] = {
+            "records": self.records,
+            "rng": torch.get_rng_state(),
+            "run": self.run,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history and the random state."""

@@ -1,5 +1,6 @@
 """One training run: Lightning's Trainer with a quiet log, local random state, early stopping, checkpoints."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from rich.console import Console
@@ -17,6 +19,7 @@ from torch import nn
 
 from latentcell._errors import TrainingDivergedError
 
+from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
 from .loading import CellLoader
 from .plan import TrainingPlan
 
@@ -134,6 +137,11 @@ def fit(
         Folder that receives ``last.ckpt`` after every epoch.
     resume
         Go on from that checkpoint if it is there.
+
+    Raises
+    ------
+    ModelFileError
+        If the checkpoint is damaged, or of another run.
     """
     callbacks: list[Callback] = []
     if early_stopping_patience is not None:
@@ -153,6 +161,18 @@ def fit(
             )
         )
     plan.on_epoch = train.set_epoch
+    plan.run = {
+        "seed": seed,
+        "batch size": train.batch_size,
+        "number of training cells": len(train.indices),
+        "training cells": hashlib.sha256(np.ascontiguousarray(train.indices, "<i8").tobytes()).hexdigest()[
+            :16
+        ],
+    }
+    checkpoint = None
+    if resume and checkpoint_dir is not None and (checkpoint_dir / CHECKPOINT).exists():
+        checkpoint = checkpoint_dir / CHECKPOINT
+        check_fits(checkpoint, read_checkpoint(checkpoint), plan.state_dict(), plan.run)
     with _quiet(), local_random_state(seed):
         trainer = pl.Trainer(
             max_epochs=max_epochs,
@@ -166,12 +186,10 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
-        checkpoint = None
-        if resume and checkpoint_dir is not None and (checkpoint_dir / CHECKPOINT).exists():
-            checkpoint = str(checkpoint_dir / CHECKPOINT)
         try:
-            trainer.fit(plan, train, validation, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(plan, train, validation, ckpt_path=checkpoint)
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
