@@ -400,6 +400,20 @@ def test_resume_after_early_stopping_keeps_the_best_weights(cells, tmp_path):
     torch.testing.assert_close(again.weight, first.weight, rtol=0, atol=0)
 
 
+def test_resume_of_a_run_that_did_all_epochs_keeps_the_best_weights(cells, tmp_path):
+    """Lightning has nothing to train then, and calls no callback at the end."""
+    arguments = {"max_epochs": 8, "held_out": 6, "lr": 0.3, "early_stopping_patience": 50}
+    first = Toy()
+    plan, _ = run(first, cells, checkpoint_dir=tmp_path, **arguments)
+    elbo = [record["elbo_validation"] for record in plan.records]
+    assert len(elbo) == 8
+    assert np.argmin(elbo) < 7  # the best weights are not the last
+    again = Toy()
+    plan_again, _ = run(again, cells, checkpoint_dir=tmp_path, resume=True, **arguments)
+    assert plan_again.records == plan.records
+    assert_same(state(again), state(first))
+
+
 def test_without_resume_a_run_starts_anew_beside_an_old_checkpoint(cells, tmp_path):
     first, second = Toy(noise=0.5), Toy(noise=0.5)
     run(first, cells, max_epochs=2, checkpoint_dir=tmp_path)

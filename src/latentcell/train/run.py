@@ -69,7 +69,7 @@ class ProgressBar(Callback):
 
 
 class BestWeights(Callback):
-    """Keep the weights of the epoch with the lowest held-out ELBO loss, and put them back at the end."""
+    """Keep the weights of the epoch with the lowest held-out ELBO loss, to be put back at the end."""
 
     def __init__(self) -> None:
         self.best = float("inf")
@@ -82,8 +82,8 @@ class BestWeights(Callback):
             self.best = value
             self.weights = {k: v.detach().clone() for k, v in _module(pl_module).state_dict().items()}
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the best weights back."""
+    def put_back(self, pl_module: pl.LightningModule) -> None:
+        """Put the best weights back; no hook does, as Lightning calls none at the end of a finished run."""
         if self.weights is not None:
             _module(pl_module).load_state_dict(self.weights)
 
@@ -144,8 +144,9 @@ def fit(
         If the checkpoint is damaged, or of another run.
     """
     callbacks: list[Callback] = []
+    best = BestWeights()
     if early_stopping_patience is not None:
-        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), BestWeights()]
+        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
         callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
@@ -198,6 +199,7 @@ def fit(
             if not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
             return True
+        best.put_back(plan)
         return False
 
 
