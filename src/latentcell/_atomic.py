@@ -39,13 +39,18 @@ def temporary(path: Path) -> Iterator[Path]:
     _mine.add(hidden.name)
     try:
         yield hidden
-    except OSError as error:
-        if re.match(_WRITER, path.name):
-            raise  # hidden itself: who hid it knows the name that the user gave
-        raise _naming(path, error) from error
+    except (OSError, RuntimeError) as error:
+        # hidden itself: who hid it knows the name that the user gave
+        named = None if re.match(_WRITER, path.name) else _naming(path, error)
+        if named is None:
+            raise
+        raise named from error
     finally:
-        with contextlib.suppress(OSError):  # of a disk that went away: what happened first is what matters
-            remove(hidden)
+        # zarr's threads may still write into a folder after one of them failed
+        for seconds in (0.0, 0.01, 0.1, 0.4) if hidden.is_dir() else (0.0,):
+            time.sleep(seconds)
+            with contextlib.suppress(OSError):  # what happened first is what matters; the next writer sweeps
+                remove(hidden)
         _mine.discard(hidden.name)
 
 
@@ -197,8 +202,13 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _naming(path: Path, error: OSError) -> OSError:
-    """The error with the path that the user named in place of the hidden one."""
-    reason = error.strerror or " ".join(str(error).split())
-    message = f"{path} could not be written: {reason}"
+def _naming(path: Path, error: Exception) -> OSError | None:
+    """The error with the path that the user named in place of the hidden one; None if it is another error."""
+    of_hdf5 = re.search(r"errno = ([0-9]+)", str(error))  # h5py has RuntimeErrors of full disks, too
+    if of_hdf5 is not None:
+        number = int(of_hdf5[1])
+        return OSError(number, f"{path} could not be written: {os.strerror(number)}")
+    if not isinstance(error, OSError):
+        return None
+    message = f"{path} could not be written: {error.strerror or ' '.join(str(error).split())}"
     return OSError(message) if error.errno is None else OSError(error.errno, message)

@@ -49,7 +49,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFileError(f"{folder} is not a saved model: it has no {RECORD}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
     needed = {"format", "class", "params", "registry", "is_trained", "history", "train_defaults", "sha256"}
@@ -119,5 +119,9 @@ def history_from_json(record: dict[str, Any] | None) -> dict[str, pd.DataFrame] 
     }
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number in JSON")
+def _finite(text: str) -> float:
+    """A number of JSON, which has no infinity and no NaN."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
