@@ -120,6 +120,7 @@ def in_child(
         os.close(read)
         result: Any
         try:
+            warnings.simplefilter("ignore")
             if killer is not None:
                 killer()
             result = {"result": work()}
@@ -530,6 +531,7 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=int, default=6, metavar="N", help="sizes at which files are cut, by case"
     )
+    parser.add_argument("--calls", type=int, default=60, metavar="N", help="calls by case, if it has more")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORD")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

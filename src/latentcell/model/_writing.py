@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from anndata import AnnData
 from anndata.io import write_h5ad
 from safetensors.torch import save
 
-from latentcell._atomic import move_onto, settle, sync_folder, temporary, write_bytes
+from latentcell._atomic import move_onto, remove, settle, sync_folder, temporary, write_bytes
 from latentcell._errors import ModelFileError
 
 from ._record import RECORD, WEIGHTS, WEIGHTS_NAME, read_record, to_text
@@ -92,32 +93,37 @@ def _replace(folder: Path, record: dict[str, Any], data: bytes, cells: AnnData |
         if (folder / RECORD).read_bytes() != text:  # else Ctrl-C came after the step that decides
             if aside is not None:
                 move_onto(aside, here)
-            _clean(folder, {weights, _sealed(here, record.get("cells", ""))} - {old}, old)
+            for file in {weights, _sealed(here, record.get("cells", ""))} - {old}:
+                remove(file)
         raise
     if cells is not None:
         move_onto(_sealed(here, record["cells"]), here)
-    _clean(folder, {old, aside} - {weights}, weights)
+    _clean(folder, [old, aside], weights)
 
 
 def _of_the_old(folder: Path) -> tuple[Path, bool]:
     """The weights of the model in the folder, and whether it was saved with its cells.
 
-    Of a damaged one or one of format 1 nobody knows: what has the name of its cells is taken for them.
+    Of a damaged one or one of format 1 nobody knows: what has the name of its cells is taken for them. Cells
+    whose save was killed before they had their name get it.
     """
     try:
         record = read_record(folder)
     except ModelFileError:
         return folder / WEIGHTS, True
-    return folder / record.get("weights", WEIGHTS), record["format"] == 1 or "cells" in record
+    cells, here = record.get("cells"), folder / CELLS
+    if isinstance(cells, str) and _sealed(here, cells).is_file() and not here.exists():
+        move_onto(_sealed(here, cells), here)
+    return folder / record.get("weights", WEIGHTS), record["format"] == 1 or cells is not None
 
 
-def _clean(folder: Path, done: set[Path | None], weights: Path) -> None:
+def _clean(folder: Path, done: Sequence[Path | None], kept: Path) -> None:
     """Remove files that are done with, and what no record names since a save was killed."""
     for file in list(folder.iterdir()):
-        ours = bool(WEIGHTS_NAME.fullmatch(file.name) or _SEALED.fullmatch(file.name)) and file != weights
+        ours = WEIGHTS_NAME.fullmatch(file.name) or _SEALED.fullmatch(file.name)
         # an open file cannot be removed everywhere; the next save tries again
         with contextlib.suppress(OSError):
-            if file in done or (ours and time.time() - file.stat().st_mtime > _ABANDONED):
+            if file != kept and (file in done or (ours and time.time() - file.stat().st_mtime > _ABANDONED)):
                 file.unlink()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import check_finite, check_weights
+from .guards import Names, check_finite, check_weights
 
 Batch = dict[str, Tensor]
 
@@ -73,6 +73,7 @@ class TrainingPlan(pl.LightningModule):
         self._kept: dict[str, Tensor] = {}
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
+        self.names: Callable[[int], Names | None] = lambda number: None
 
     @property
     def progress(self) -> float:
@@ -110,7 +111,7 @@ class TrainingPlan(pl.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = lr * group["factor"]
         loss, terms = self.module.terms(batch, progress)
-        check_finite(loss, batch, terms, self.global_step, lr)
+        check_finite(loss, batch, terms, self.global_step, lr, lambda: self.names(batch_idx))
         self._add("train", loss, terms)
         return loss
 

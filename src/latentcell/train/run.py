@@ -161,7 +161,7 @@ def fit(
                 enable_version_counter=False,
             )
         )
-    plan.on_epoch = train.set_epoch
+    plan.on_epoch, plan.names = train.set_epoch, train.names
     plan.run = {
         "seed": seed,
         "batch size": train.batch_size,
