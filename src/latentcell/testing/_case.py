@@ -69,9 +69,17 @@ class Case:
         return CAPABILITIES[capability](self)
 
     def takes(self, method: str, argument: str) -> bool:
-        """Whether a method of the class has an argument of that name."""
-        found = getattr(self.model, method, None)
-        return found is not None and argument in inspect.signature(found).parameters
+        """Whether a method has an argument of that name; ``**kwargs`` hands it on to the class above."""
+        for owner in self.model.__mro__:
+            found = vars(owner).get(method)
+            if found is None:
+                continue
+            parameters = inspect.signature(getattr(owner, method)).parameters
+            if argument in parameters:
+                return True
+            if all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+                return False
+        return False
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -143,7 +151,7 @@ class Case:
 
     @cached_property
     def traces(self) -> dict[str, list[str]]:
-        """What using the model changes in the process; see :func:`latentcell.testing._process.changes`."""
+        """What using the model changes in the process; see ``_process.changes``."""
         from ._process import changes
 
         return changes(self)

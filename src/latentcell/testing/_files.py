@@ -184,6 +184,10 @@ def check_categories_of_any_kind_survive_saving(case: Case) -> None:
             loaded = case.model.load(folder)
             attached = case.model.load(folder, cells)
         same(case.outcome(attached), case.outcome(model), broken)
+        if hasattr(model, "spec"):
+            promise(loaded.spec == model.spec, f"{broken}: spec")
+            known = loaded.spec.batch
+            promise(known is None or set(known) == set(values), f"{broken}: {known}")
         if case.can("reconstruct"):
             subset = cells[cells.obs["batch"] == values[1]].copy()
             same(loaded.get_reconstruction(subset), model.get_reconstruction(subset), broken)

@@ -1,5 +1,6 @@
 """New cells: what they carry, how they are asked for, and that they are like the cells of the model."""
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anndata as ad
@@ -23,7 +24,8 @@ def _sources(case: Case) -> tuple[Any, ...]:
 
 def _counts(new: ad.AnnData) -> bool:
     """Whether the model gives counts, as it says itself."""
-    return "library_size" in new.obs
+    likelihood = new.uns.get("latentcell", {}).get("gene_likelihood")
+    return "library_size" in new.obs or likelihood in ("nb", "zinb", "poisson")
 
 
 @needs("generate")
@@ -204,6 +206,10 @@ def check_paths_lead_from_start_to_end(case: Case) -> None:
     promise(list(path.obs["step"]) == [0.0, 0.5, 1.0], "the steps of a path are not from 0 to 1")
     codes = path.obsm[f"X_{case.name.lower()}"]
     close(codes[1], (codes[0] + codes[2]) / 2, "the middle of a path is not in the middle", atol=1e-5)
+    with TemporaryDirectory() as folder:
+        case.informed.save(f"{folder}/model")
+        again = case.model.load(f"{folder}/model").interpolate("1", "2", steps=3, **told)
+    same(again.X, path.X, "a loaded model decodes another path")
     along = case.informed.traverse(0, [-1.0, 2.0], **told)
     codes = along.obsm[f"X_{case.name.lower()}"]
     close(codes[:, 0], [-1.0, 2.0], "a traversal does not take the values it was given", atol=1e-5)

@@ -38,7 +38,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 class ContractError(AssertionError):
-    """A model breaks promises; :attr:`table` is what :func:`check_model` would have returned."""
+    """A model breaks promises; ``table`` is what :func:`check_model` would have returned."""
 
     def __init__(self, name: str, table: pd.DataFrame) -> None:
         self.table = table

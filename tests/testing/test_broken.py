@@ -1,0 +1,307 @@
+"""A check that cannot fail is none: models that break one promise each, and the checks that catch them.
+
+Quick runs ask only the checks that must fail whether they do (for generators without a network: all checks);
+the slow ones ask all checks, and exactly those may fail.
+"""
+
+import itertools
+import logging
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scanpy as sc
+import torch
+
+import latentcell as lc
+from latentcell._errors import DataError, ModelFileError
+
+AE, VAE, GeneShuffle = lc.model.AE, lc.model.VAE, lc.model.GeneShuffle
+COUNTER = itertools.count()
+
+
+# --- generators ---
+
+
+class GeneratesDouble(GeneShuffle):
+    def generate(self, *args, **kwargs):
+        new = super().generate(*args, **kwargs)
+        new.X = new.X * np.float32(2)
+        return new
+
+
+class IgnoresTheSeed(GeneShuffle):
+    def generate(self, *args, seed=None, **kwargs):
+        new = super().generate(*args, seed=0, **kwargs)
+        new.uns["latentcell"]["seed"] = seed
+        return new
+
+
+class LabelsByPosition(GeneShuffle):
+    """Takes the first label for the second, and so on."""
+
+    def generate(self, n_cells=None, *, labels=None, **kwargs):
+        new = super().generate(n_cells, labels=labels, **kwargs)
+        if isinstance(labels, dict) and set(labels) <= {"1", "2", "3"}:
+            swap = {"1": "2", "2": "3", "3": "1"}
+            asked = {swap[name]: number for name, number in labels.items()}
+            new.X = super().generate(labels=asked, **kwargs).X
+        return new
+
+
+class LabelsSorted(GeneShuffle):
+    def generate(self, n_cells=None, *, labels=None, **kwargs):
+        if isinstance(labels, list):
+            labels = sorted(labels)
+        return super().generate(n_cells, labels=labels, **kwargs)
+
+
+class UnmarkedCells(GeneShuffle):
+    def generate(self, *args, **kwargs):
+        new = super().generate(*args, **kwargs)
+        del new.obs["is_generated"]
+        return new
+
+
+class GeneratesFractions(GeneShuffle):
+    def generate(self, *args, **kwargs):
+        new = super().generate(*args, **kwargs)
+        new.X = new.X * np.float32(1.01)
+        return new
+
+
+class WritesWhenGenerating(GeneShuffle):
+    def generate(self, *args, **kwargs):
+        if self.adata is not None:
+            self.adata.uns["generated"] = True
+        return super().generate(*args, **kwargs)
+
+
+class TakesViews(GeneShuffle):
+    @classmethod
+    def setup_anndata(cls, adata, **kwargs):
+        if getattr(adata, "is_view", False):
+            adata.obs["mine"] = 1  # makes it an object of its own
+        super().setup_anndata(adata, **kwargs)
+
+
+class LeavesPickles(GeneShuffle):
+    def save(self, dir_path, **kwargs):
+        super().save(dir_path, **kwargs)
+        (Path(dir_path) / "extra.pkl").write_bytes(pickle.dumps(self.params))
+
+
+class AlwaysOverwrites(GeneShuffle):
+    def save(self, dir_path, overwrite=False, **kwargs):
+        super().save(dir_path, overwrite=(Path(dir_path) / "model.json").exists(), **kwargs)
+
+
+class LoadsAnyFolder(GeneShuffle):
+    @classmethod
+    def load(cls, dir_path, adata=None, **kwargs):
+        try:
+            return super().load(dir_path, adata, **kwargs)
+        except ModelFileError:
+            return cls.fresh(adata)
+
+    @classmethod
+    def fresh(cls, adata):
+        cells = lc.testing.make_cells() if adata is None else adata
+        cls.setup_anndata(cells)
+        return cls(cells)
+
+
+class Prints(GeneShuffle):
+    def train(self, **kwargs):
+        print("training")  # noqa: T201
+        super().train(**kwargs)
+
+
+class LeavesFiles(GeneShuffle):
+    def train(self, **kwargs):
+        Path("log.txt").write_text("trained")
+        super().train(**kwargs)
+
+
+class ChangesFilters(GeneShuffle):
+    def train(self, **kwargs):
+        warnings.filterwarnings("ignore", message=f"harmless {next(COUNTER)}")
+        super().train(**kwargs)
+
+
+class ChangesThreads(GeneShuffle):
+    def train(self, **kwargs):
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        super().train(**kwargs)
+
+
+class ChangesLoggers(GeneShuffle):
+    def train(self, **kwargs):
+        logging.getLogger("latentcell.broken").addHandler(logging.NullHandler())
+        super().train(**kwargs)
+
+
+class ChangesSettings(GeneShuffle):
+    def train(self, **kwargs):
+        sc.settings.n_jobs += 1
+        super().train(**kwargs)
+
+
+class FollowsSettings(GeneShuffle):
+    def generate(self, n_cells=None, *, seed=None, **kwargs):
+        n_cells = n_cells if sc.settings.verbosity.value else 1
+        return super().generate(n_cells, seed=seed, **kwargs)
+
+
+class DrawsGlobally(GeneShuffle):
+    def generate(self, *args, **kwargs):
+        np.random.random()  # noqa: NPY002
+        return super().generate(*args, **kwargs)
+
+
+# --- networks ---
+
+
+class SortsRows(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        if indices is not None and np.asarray(indices).dtype.kind == "i":
+            indices = np.sort(indices)
+        return super().get_latent_representation(adata, indices, batch_size)
+
+
+class GenesByPosition(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        if adata is not None and adata.n_vars >= 20:
+            adata = adata[:, :20].to_memory() if adata.isbacked else adata[:, :20].copy()
+            adata.var_names = [f"gene{j}" for j in range(20)]
+        return super().get_latent_representation(adata, indices, batch_size)
+
+
+class IgnoresTheLayer(AE):
+    @classmethod
+    def setup_anndata(cls, adata, layer=None, **kwargs):
+        super().setup_anndata(adata, **kwargs)
+
+
+class RoundsSilently(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        if adata is not None and adata.X is not None and not adata.isbacked and np.nanmin(adata.X.data) >= 0:
+            adata = adata.copy()
+            adata.X = np.round(adata.X)
+        return super().get_latent_representation(adata, indices, batch_size)
+
+
+class WritesWhenLooking(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        (self.adata if adata is None else adata).uns["seen"] = True
+        return super().get_latent_representation(adata, indices, batch_size)
+
+
+class BatchSizeMatters(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        codes = super().get_latent_representation(adata, indices, batch_size)
+        return codes if batch_size is None else codes + np.float32(0.01 * batch_size)
+
+
+class DoublePrecision(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        return super().get_latent_representation(adata, indices, batch_size).astype(np.float64)
+
+
+class Vague(AE):
+    def get_latent_representation(self, adata=None, indices=None, batch_size=None):
+        try:
+            return super().get_latent_representation(adata, indices, batch_size)
+        except DataError as error:
+            raise DataError("the data do not fit") from error
+
+
+class HistoryWithNaN(AE):
+    def train(self, *args, **kwargs):
+        super().train(*args, **kwargs)
+        self.history_["elbo_train"].iloc[0] = np.nan
+
+
+class OtherHistory(AE):
+    """What it says of held-out cells is not theirs."""
+
+    def train(self, *args, **kwargs):
+        super().train(*args, **kwargs)
+        if "elbo_validation" in self.history_:
+            self.history_["elbo_validation"] *= 1.1
+
+
+class SwallowsCtrlC(AE):
+    def train(self, *args, **kwargs):
+        try:
+            super().train(*args, **kwargs)
+        except KeyboardInterrupt:
+            pass
+
+
+class SeedOfTheProcess(AE):
+    def train(self, *args, seed=None, **kwargs):
+        super().train(*args, seed=next(COUNTER), **kwargs)
+
+
+class ForgetsDropout(AE):
+    def save(self, *args, **kwargs):
+        whole, self.params = self.params, {k: v for k, v in self.params.items() if k != "dropout"}
+        super().save(*args, **kwargs)
+        self.params = whole
+
+
+class ForgetsHistory(AE):
+    def save(self, *args, **kwargs):
+        whole, self.history_ = self.history_, None
+        super().save(*args, **kwargs)
+        self.history_ = whole
+
+
+class ScaleOfDepth(AE):
+    def get_reconstruction(self, *args, **kwargs):
+        return super().get_reconstruction(*args, **kwargs) ** np.float32(0.9)
+
+
+class SteadyNoise(VAE):
+    """Its ELBO does not profit from more draws."""
+
+    def get_elbo(self, *args, n_samples=1, **kwargs):
+        return super().get_elbo(*args, n_samples=min(n_samples, 1), **kwargs)
+
+
+class NoBound(VAE):
+    def get_marginal_ll(self, *args, **kwargs):
+        return super().get_marginal_ll(*args, **kwargs) * 2
+
+
+class NoDraw(VAE):
+    def get_latent_representation(self, adata=None, indices=None, give_mean=True, *args, **kwargs):
+        return super().get_latent_representation(adata, indices, True, *args, **kwargs)
+
+
+BROKEN = {
+    GeneratesDouble: ["new_cells_have_the_moments_of_the_cells"],
+    IgnoresTheSeed: ["the_seed_decides_which_cells_are_drawn"],
+    LabelsByPosition: ["new_cells_of_a_label_are_like_its_cells"],
+}
+DROPOUT = {"dropout": 0.2}
+SMALL = {"n_latent": 3, "hidden": (8,)}
+
+
+def failed(Model, names=None):
+    """Names of the checks that a model fails."""
+    network = issubclass(Model, AE | VAE)
+    arguments = (SMALL | (DROPOUT if Model is ForgetsDropout else {})) if network else {}
+    try:
+        lc.testing.check_model(Model, arguments=arguments, checks=names)
+    except lc.testing.ContractError as error:
+        table = error.table
+        return {
+            row.check.removeprefix("check_"): row.message
+            for row in table.itertuples()
+            if row.outcome == "failed"
+        }
+    return {}
