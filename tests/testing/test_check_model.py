@@ -1,7 +1,5 @@
 """How checks are found, chosen and run."""
 
-import subprocess
-import sys
 import warnings
 
 import pandas as pd
@@ -75,9 +73,3 @@ def test_unknown_checks_and_names_are_refused():
         lc.testing.check_model(lc.model.GeneShuffle, checks=["check_nothing"])
     with pytest.raises(AttributeError, match="check_nothing"):
         lc.testing.check_nothing  # noqa: B018
-
-
-def test_pytest_is_not_needed():
-    code = "import sys, latentcell.testing as t; t.CHECKS; print(*(m in sys.modules for m in ('pytest', 'torch')))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]

@@ -54,15 +54,18 @@ def check_looking_twice_gives_the_same_bits(case: Case) -> None:
 def check_batch_size_has_no_influence(case: Case) -> None:
     """On results; what is measured on draws stays near."""
     for method in case.results:
-        whole = case.look(case.trained, method, case.new_cells)
+        # draws take their time one cell at a time
+        cells = case.new_cells[:15].copy() if method in DRAWN else case.new_cells
+        whole = case.look(case.trained, method, cells)
         for size in (1, 2, 27, 54, 1000):
-            parts = case.look(case.trained, method, case.new_cells, batch_size=size)
+            parts = case.look(case.trained, method, cells, batch_size=size)
             broken = f"{method} hangs on batch_size={size}"
             if method == "get_normalized_expression":
                 likeness = np.corrcoef(np.log(parts).ravel(), np.log(whole).ravel())[0, 1]
                 promise(likeness > 0.7, f"{broken}: correlation {likeness:.2f}")
             elif method in DRAWN:
-                promise(abs((parts - whole).mean()) < 1, broken)
+                gap, chance = (parts - whole).mean(), (parts - whole).std() / len(whole) ** 0.5
+                promise(abs(gap) < 4 * chance + 1e-3, f"{broken}: {gap:.3g} on average, beyond chance")
             else:
                 close(parts, whole, broken, rtol=1e-4, atol=1e-5)
 
@@ -82,7 +85,7 @@ def check_means_are_means_over_cells(case: Case) -> None:
     """Of the methods that give one number per cell."""
     for method in [name for name in case.results if RESULTS[name] == "number"]:
         look = getattr(case.trained, method)
-        mean, values = look(case.new_cells), look(case.new_cells, return_mean=False)
+        mean, values = look(case.new_cells[:9]), look(case.new_cells[:9], return_mean=False)
         promise(isinstance(mean, float), f"{method} gives {type(mean).__name__} instead of a float")
         close(mean, values.mean(), f"{method} is not the mean over cells", rtol=1e-5)
 
