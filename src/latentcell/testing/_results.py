@@ -60,12 +60,12 @@ def check_batch_size_has_no_influence(case: Case) -> None:
         for size in (1, 2, 27, 54, 1000):
             parts = case.look(case.trained, method, cells, batch_size=size)
             broken = f"{method} hangs on batch_size={size}"
-            if method == "get_normalized_expression":
+            if RESULTS[method] == "genes" and method in DRAWN:
                 likeness = np.corrcoef(np.log(parts).ravel(), np.log(whole).ravel())[0, 1]
                 promise(likeness > 0.7, f"{broken}: correlation {likeness:.2f}")
             elif method in DRAWN:
                 gap, chance = (parts - whole).mean(), (parts - whole).std() / len(whole) ** 0.5
-                promise(abs(gap) < 4 * chance + 1e-3, f"{broken}: {gap:.3g} on average, beyond chance")
+                promise(abs(gap) < 5 * chance + 1e-3, f"{broken}: {gap:.3g} on average, beyond chance")
             else:
                 close(parts, whole, broken, rtol=1e-4, atol=1e-5)
 
