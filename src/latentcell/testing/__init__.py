@@ -23,7 +23,7 @@ _MODULE_OF = {
     "make_cells": "_cells",
 }
 
-__all__ = ["CHECKS", "Case", "ContractError", "check_model", "checks_of", "make_cells"]
+__all__ = ["Case", "ContractError", "check_model", "checks_of", "make_cells"]
 
 
 def __getattr__(name: str) -> Any:

@@ -119,7 +119,7 @@ class Case:
         """An array with a row per cell, whatever the method calls its arguments."""
         if RESULTS[method] == "number":
             kwargs["return_mean"] = False
-        few = {name: "n_samples" for name in DRAWN} | {"get_marginal_ll": "n_mc_samples"}
+        few = dict.fromkeys(DRAWN, "n_samples") | {"get_marginal_ll": "n_mc_samples"}
         if method in few:
             kwargs[few[method]] = 16
         if method == "get_normalized_expression":
