@@ -211,6 +211,7 @@ class AbstractBaseline(BaseModelClass):
             for start in range(0, len(rows), chunk_size):
                 rng = np.random.default_rng([seed, start])
                 x, z = draw_in_order(draw, rows[start : start + chunk_size], rng)
+                x = x.astype(np.float32, copy=False)
                 if z is not None:
                     codes.append(z)
                 if self._scale == "counts":
