@@ -62,6 +62,9 @@ def write_rows(
     -------
     The path.
     """
+    for name in (*obs.columns, *var.columns):
+        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+            raise DataError(f"column {name!r} cannot be written to {str(path)!r}; rename it, without /")
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     part = folder / path.name
     try:
