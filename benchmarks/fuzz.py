@@ -246,7 +246,9 @@ def plan(n_cases: int, kind: str | None, start: int = 0) -> list[tuple[str, int]
     """Kinds and numbers of the cases, mixed."""
     if kind is not None:
         return [(kind, start + i) for i in range(n_cases)]
-    return [(name, start + i) for name, share in SHARES.items() for i in range(round(share * n_cases))]
+    numbers = {name: int(share * n_cases) for name, share in SHARES.items()}
+    numbers["model folder"] += n_cases - sum(numbers.values())
+    return [(name, start + i) for name, n in numbers.items() for i in range(n)]
 
 
 def summary(counts: collections.Counter) -> str:

@@ -25,10 +25,13 @@ import pandas as pd
 from scipy import sparse
 
 import latentcell as lc
+import latentcell.metrics  # all that cases need is imported here, once, and not by one of them
+import latentcell.model
+import latentcell.tl
 from latentcell._errors import DataError, LatentcellError, ModelFileError, NotTrainedError
 from latentcell.cli import main
-from latentcell.model import _files
 
+RECORD, WEIGHTS = "model.json", "model.safetensors"
 CANARY = "canary"
 CODE = "__import__('os').system('touch canary')"
 PICKLE = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch canary\x85R."
@@ -123,9 +126,7 @@ def prepare(folder: Path) -> None:
 
 def read_pristine(folder: Path) -> Pristine:
     """What :func:`prepare` wrote."""
-    records = {
-        name: json.loads((folder / name / _files.RECORD).read_text(encoding="utf-8")) for name in BUILD
-    }
+    records = {name: json.loads((folder / name / RECORD).read_text(encoding="utf-8")) for name in BUILD}
     weights = {name: _files_of(folder / name).read_bytes() for name in BUILD}
     return Pristine(records, weights, (folder / "cells.h5ad").read_bytes(), cells(), folder)
 
@@ -277,13 +278,17 @@ def _files_of(folder: Path) -> Path:
     return path
 
 
-def write_model(folder: Path, record: Any, text: bytes | None, weights: bytes, *, seal: bool) -> None:
-    """Write a folder; with `seal`, its checksums fit, so that what follows them is reached."""
-    folder.mkdir()
-    if seal and isinstance(record, dict):
-        record["sha256"] = sha256(weights).hexdigest()
-    (folder / _files.WEIGHTS).write_bytes(weights)
-    (folder / _files.RECORD).write_bytes(json.dumps(record).encode() if text is None else text)
+def sealed(record: Any, weights: bytes) -> Any:
+    """The record with checksums that fit, so that what follows them is reached."""
+    if not isinstance(record, dict):
+        return record
+    record["sha256"] = sha256(weights).hexdigest()
+    if "checksum" in record:
+        own = {name: value for name, value in record.items() if name != "checksum"}
+        record["checksum"] = sha256(
+            json.dumps(own, sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
+    return record
 
 
 def model_folder(rng: np.random.Generator, pristine: Pristine, work: Path) -> str:
@@ -307,13 +312,15 @@ def model_folder(rng: np.random.Generator, pristine: Pristine, work: Path) -> st
         else:
             record["class"] = other
     folder = work / "model"
-    if seal and isinstance(record, dict):
-        record["sha256"] = sha256(weights).hexdigest()
+    folder.mkdir()
+    if seal:
+        record = sealed(record, weights)
     if how == 8:
         text = flip(rng, json.dumps(record).encode())
     elif how == 9 or rng.integers(10) == 0:
         text = _text(rng, record)
-    write_model(folder, record, text, weights, seal=seal)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / RECORD).write_bytes(json.dumps(record).encode() if text is None else text)
     if rng.integers(30) == 0:
         _odd_files(rng, folder, pristine)
     loader = getattr(lc.model, name) if rng.integers(3) == 0 else lc.model
@@ -327,7 +334,7 @@ def model_folder(rng: np.random.Generator, pristine: Pristine, work: Path) -> st
 
 def _odd_files(rng: np.random.Generator, folder: Path, pristine: Pristine) -> None:
     """Replace a file of a model by a link, a folder, a device, a pickle or nothing."""
-    path = [folder / _files.RECORD, _files_of(folder)][rng.integers(2)]
+    path = [folder / RECORD, _files_of(folder)][rng.integers(2)]
     path.unlink()
     how = rng.integers(7)
     if how == 0:

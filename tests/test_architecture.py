@@ -69,7 +69,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pp": _DATA | {"skmisc"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
     "tl": _DATA | {"decoupler", "rich"},
-    "cli": {"anndata", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
+    "cli": {"anndata", "h5py", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
 }
 
 # What would run code on loading a file.

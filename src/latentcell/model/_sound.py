@@ -48,7 +48,8 @@ def check_sizes(params: Mapping[str, Any], spec: DataSpec, weights: Mapping[str,
         raise ValueError(f"sizes of layers must be positive whole numbers, got {sizes[1:]}")
     n_values = sum(value.numel() for value in weights.values())
     if len(sizes) - 2 > len(weights) or sum(a * b for a, b in pairwise(sizes)) > n_values:
-        raise ValueError(f"layers of {sizes} units do not fit weights of {n_values} values")
+        named = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")
+        raise ValueError(f"layers of {named} units do not fit weights of {n_values} values")
 
 
 def check_spec(spec: DataSpec) -> None:
