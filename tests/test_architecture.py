@@ -89,7 +89,7 @@ LIBRARIES: dict[str, set[str]] = {
         "threadpoolctl",
         "torch",
     },
-    "cli": {"anndata", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
+    "cli": {"anndata", "h5py", "matplotlib", "numpy", "pandas", "rich", "scanpy", "scipy"},
 }
 
 # What would run code on loading a file.

@@ -26,6 +26,7 @@ from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH, AbstractModel
 from ._cells import gene_positions, matrix_of, place_of
+from ._sound import check_results
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -345,7 +346,7 @@ class AbstractEncoder(AbstractModel):
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if n_samples < 1:
             raise DataError(f"n_samples must be at least 1, got {n_samples}")
-        cells = self._cells(adata)
+        cells, names = self._cells(adata), self._adata_or_own(adata).obs_names
         rows = rows_of(indices, cells.n_obs)
         device = self.module.device
         done = 0
@@ -354,7 +355,9 @@ class AbstractEncoder(AbstractModel):
             # a seed per batch, so that between two of them the caller has its own random state
             batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
             with local_random_state(batch_seed), torch.inference_mode():
-                values = read(self.module.encode(on_device, n_samples), on_device).cpu().numpy()
+                found = read(self.module.encode(on_device, n_samples), on_device).cpu()
+            check_results(found, names[rows[done : done + len(found)]])
+            values = found.numpy()
             yield done, len(rows), values
             done += len(values)
 
