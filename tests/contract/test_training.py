@@ -91,3 +91,18 @@ def test_sparse_and_dense_cells_train_alike(make, Model, any_data, cells):
 def test_weights_in_half_precision_are_refused(make, Model, cells, precision):
     with pytest.raises(DataError, match="bf16-mixed"):
         make.train(Model, cells, train_arguments={"precision": precision})
+
+
+def test_units_of_continuous_covariates_do_not_matter(make, Model):
+    """Depth in counts or age in days would move expression by orders of magnitude in one step."""
+
+    def trained(factor, shift):
+        cells = make.cells()
+        cells.obs["age"] = cells.obs["age"] * factor + shift
+        keys = {"continuous_covariate_keys": ["age"]}
+        model = make.train(Model, cells, keys=keys, max_epochs=10, train_arguments={"lr": 0.02})
+        return model.get_reconstruction(cells), np.asarray(cells.X.sum())
+
+    (small, total), (large, _) = trained(1.0, 0.0), trained(4096.0, 8192.0)
+    np.testing.assert_allclose(large, small, rtol=0.02, atol=0.02)
+    assert small.sum() == pytest.approx(total, rel=0.2)

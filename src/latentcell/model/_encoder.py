@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from anndata import AnnData
+from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from latentcell._checks import matrix_kind
@@ -365,8 +366,11 @@ class AbstractEncoder(AbstractModel):
         return gene_positions(self.spec, genes)
 
     def _start_at_data(self, cells: Cells) -> None:
-        """Start decoder bias, gene scales and encoder input at the means and deviations of the data."""
+        """Start biases, scales, covariates and encoder input at the means and deviations of the data."""
         likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
+        if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
+            values = torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]).double()
+            self.module.covariates.start(values.mean(0).float(), values.std(0, correction=0).float())
         moments = {"data": _Moments(), "input": _Moments()}
         library = _Moments()
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
