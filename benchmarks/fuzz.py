@@ -102,6 +102,8 @@ class Guard:
     def _look(self, event: str, args: tuple) -> None:
         if not self.active:
             return
+        if event == "ctypes.dlopen" and str(args[0]).startswith(LIBRARIES):
+            return  # libraries count their threads
         if event in FORBIDDEN or (event in ("exec", "compile") and not _is_library(event, args)):
             self.seen.append(f"{event} {str(args)[:200]}")
         elif event == "open" and isinstance(args[0], str | bytes) and args[2] and args[2] & WRITES:

@@ -107,12 +107,20 @@ def field(name, **entries):
         (field("X", column_names={"array": ["g0"] * 8}), "genes are named twice"),
         (field("X", column_names={"array": [{"a": 1}] * 8}), "genes are no names"),
         (field("labels", categorical_mapping={"array": ["T", "T"]}), "labels are named twice"),
+        (field("labels", categorical_mapping={"array": [1.5, float("nan")]}), "one of the labels is NaN"),
     ],
 )
 @pytest.mark.parametrize("name", ["VAE", "PCAGaussian"])
 def test_registries(lie, name, change, message):
     with pytest.raises(ModelFileError, match=message):
         lie(name, record=change)
+
+
+def test_a_unit_that_divides_nothing():
+    _sound.check_unit(torch.tensor([0.1, 3.0]))
+    for unit in (0.0, 1e-40, -1.0):
+        with pytest.raises(ValueError, match="has no unit"):
+            _sound.check_unit(torch.tensor([0.1, unit]))
 
 
 def enormous(prefix):

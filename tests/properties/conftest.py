@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 PROFILE = os.environ.get("LATENTCELL_PROFILE", "ci")
-MAX_EXAMPLES = {"ci": 4, "slow": 300}[PROFILE]
+MAX_EXAMPLES = {"ci": 4, "slow": 100}[PROFILE]
 N_EXAMPLES: collections.Counter = collections.Counter()
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
@@ -365,6 +366,7 @@ class AbstractModel(BaseModelClass):
             _sound.check_sizes(params, spec, weights)
             model = cls(None, registry=registry, **params)
             model.module.load_state_dict(weights)
+            _sound.check_unit(model.module.state_dict().get("latent.unit", torch.ones(1)))
             if templates is not None:
                 _sound.check_templates(templates, spec)
                 check_posterior(model.module, templates)

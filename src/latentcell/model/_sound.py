@@ -21,6 +21,9 @@ from latentcell._errors import DataError, ModelFileError
 from ._cells import DataSpec
 from ._templates import Templates
 
+_LEAST_UNIT = 1e-30
+"""Codes are divided by units; trained ones are about 1, or those of dimensions that are off in all cells."""
+
 _SIZES = ("hidden", "head_sizes")
 _CODES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
 
@@ -79,13 +82,18 @@ def check_finite(arrays: Mapping[str, Tensor | np.ndarray], infinite: Sequence[s
         _require(not bool(bad.any()), f"{name} holds values that are not finite")
 
 
+def check_unit(unit: Tensor) -> None:
+    """Refuse units of codes by which none can be divided."""
+    _require(bool((unit > _LEAST_UNIT).all()), "a dimension of the code has no unit")
+
+
 def check_templates(templates: Templates, spec: DataSpec) -> None:
     """Refuse remembered cells with codes of categories that there are not, or of unequal number."""
     n = len(templates)
     sizes = {"library": templates.library, "weight": templates.weight}
     for name, values in sizes.items():
         _require(values.shape == (n,) and n > 0 and values.dtype.kind == "f", f"{name} has {values.shape}")
-    _require((templates.weight > 0).all() and (templates.library >= 0).all(), "cells weigh nothing")
+    _require(bool((templates.weight > 0).all() and (templates.library >= 0).all()), "cells weigh nothing")
     check_finite(sizes | templates.posterior | templates.noise.arrays())
     for name, values in templates.posterior.items():
         _require(values.ndim == 2 and len(values) == n, f"{name} has {values.shape}, {n} cells")
@@ -185,6 +193,7 @@ def _check_names(values: Any, what: str, *, kinds: tuple[type, ...], some: bool 
     _require(
         isinstance(values, list) and all(isinstance(value, kinds) for value in values), f"{what} are no names"
     )
+    _require(all(value == value for value in values), f"one of the {what} is NaN")
     _require(bool(values) or not some, f"there are no {what}")
     _require(len(set(values)) == len(values), f"{what} are named twice")
 
