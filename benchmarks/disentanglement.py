@@ -185,7 +185,7 @@ def kang() -> ad.AnnData:
 
 def sweep(args: argparse.Namespace) -> None:
     if args.data == "factors":
-        grid = {"beta": [1.0, 2.0, 4.0, 10.0, 50.0], "capacity": [0.0, 10.0]}
+        grid = {"beta": [1.0, 2.0, 4.0, 10.0], "capacity": [0.0, 10.0]}
         tables = []
         for seed in args.seeds:  # new cells with every seed, as in the study
             adata = lc.datasets.simulate_factors(seed=seed)

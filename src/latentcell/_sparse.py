@@ -82,10 +82,6 @@ class SparseCells:
         sums = np.bincount(self.indices, weights=self.data, minlength=self.n_cells)
         return torch.from_numpy(sums.astype(np.float32)[:, None])
 
-    def largest(self) -> float:
-        """Largest absolute value of an entry."""
-        return float(np.abs(self.data).max(initial=0.0))
-
     def gene_of(self) -> np.ndarray:
         """Gene of every entry."""
         return np.repeat(np.arange(self.shape[1]), np.diff(self.indptr))

@@ -10,6 +10,7 @@ from scipy import optimize, sparse, stats
 
 import latentcell as lc
 from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell.model._record import seal
 from latentcell.model.baselines._dependence import Dependence, shrinkage_intensity, standard_scores
 from latentcell.model.baselines._margins import (
     EmpiricalMargins,
@@ -566,7 +567,7 @@ def test_damaged_files_and_other_classes_are_refused(trained, tmp_path):
         lc.model.VAE.load(folder)
     record = json.loads((folder / "model.json").read_text())
     for change in ({"kind": "x"}, {"params": {"colour": 1}}, {"registry": {}}, {"kind": [1]}):
-        (folder / "model.json").write_text(json.dumps(record | change))
+        (folder / "model.json").write_text(json.dumps(seal(record | change)))
         with pytest.raises(ModelFileError, match="damaged or of another version"):
             lc.model.load(folder)
     other = lc.model.GeneShuffle(make_set_up())

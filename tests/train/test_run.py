@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentcell._errors import TrainingDivergedError
+from latentcell._errors import ModelFileError, TrainingDivergedError
 from latentcell.nn.schedules import Constant, Cosine, Linear
 from latentcell.train.guards import all_finite, check_finite
 from latentcell.train.loading import CellLoader, Cells
@@ -400,6 +400,20 @@ def test_resume_after_early_stopping_keeps_the_best_weights(cells, tmp_path):
     torch.testing.assert_close(again.weight, first.weight, rtol=0, atol=0)
 
 
+def test_resume_of_a_run_that_did_all_epochs_keeps_the_best_weights(cells, tmp_path):
+    """Lightning has nothing to train then, and calls no callback at the end."""
+    arguments = {"max_epochs": 8, "held_out": 6, "lr": 0.3, "early_stopping_patience": 50}
+    first = Toy()
+    plan, _ = run(first, cells, checkpoint_dir=tmp_path, **arguments)
+    elbo = [record["elbo_validation"] for record in plan.records]
+    assert len(elbo) == 8
+    assert np.argmin(elbo) < 7  # the best weights are not the last
+    again = Toy()
+    plan_again, _ = run(again, cells, checkpoint_dir=tmp_path, resume=True, **arguments)
+    assert plan_again.records == plan.records
+    assert_same(state(again), state(first))
+
+
 def test_without_resume_a_run_starts_anew_beside_an_old_checkpoint(cells, tmp_path):
     first, second = Toy(noise=0.5), Toy(noise=0.5)
     run(first, cells, max_epochs=2, checkpoint_dir=tmp_path)
@@ -437,3 +451,43 @@ def test_an_exit_that_is_not_ctrl_c_is_passed_on(cells):
     with pytest.raises(SystemExit) as stop:
         run(Toy(at_step=2, happens=leave), cells)
     assert stop.value.code == 3
+
+
+# --- damaged checkpoints ---
+
+
+def test_a_damaged_checkpoint_or_one_of_another_run_is_refused_before_training(cells, tmp_path):
+    run(Toy(), cells, max_epochs=2, checkpoint_dir=tmp_path)
+    toy = Toy()
+    with pytest.raises(ModelFileError, match="another run: seed was 7 and is 8"):
+        run(toy, cells, max_epochs=4, checkpoint_dir=tmp_path, resume=True, seed=8)
+    with pytest.raises(ModelFileError, match="another run: number of training cells was 21 and is 15"):
+        run(toy, cells, max_epochs=4, checkpoint_dir=tmp_path, resume=True, held_out=6)
+    data = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelFileError, match=r"last\.ckpt is damaged.*Remove it, or pass resume=False"):
+        run(toy, cells, max_epochs=4, checkpoint_dir=tmp_path, resume=True)
+    assert not toy.seen
+    run(toy, cells, max_epochs=4, checkpoint_dir=tmp_path)  # begins anew
+    assert len(toy.seen) == 4 * N_STEPS
+
+
+def test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before(cells, tmp_path, monkeypatch):
+    toy = Toy()
+
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    def fill():
+        monkeypatch.setattr("latentcell._atomic.os.fsync", full)
+
+    toy.at_step, toy.happens = N_STEPS + 1, fill  # in the second epoch
+    with pytest.raises(OSError, match=r"last\.ckpt could not be written: No space left on device"):
+        run(toy, cells, checkpoint_dir=tmp_path)
+    assert all_finite(toy)
+    monkeypatch.undo()
+    resumed, whole = Toy(), Toy()
+    run(resumed, cells, checkpoint_dir=tmp_path, resume=True)
+    run(whole, cells)
+    assert len(resumed.seen) == 2 * N_STEPS
+    assert_same(state(resumed), state(whole))

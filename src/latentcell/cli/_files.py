@@ -1,6 +1,5 @@
 """What all commands share: files that are whole or as they were, messages, arguments that were given."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -8,11 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentcell._atomic import move_onto, remove
+from latentcell import _atomic
 from latentcell._errors import DataError
+
+from ._cells import read, reason
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+__all__ = ["Steps", "check_file", "check_folder", "check_free", "given", "read", "replacing", "write"]
 
 
 class Steps:
@@ -33,18 +37,6 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def read(path: Path) -> "AnnData":
-    """The cells of an .h5ad file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    import anndata as ad
-
-    try:
-        return ad.read_h5ad(path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be read as .h5ad ({error})") from error
-
-
 def check_folder(path: Path) -> None:
     """Raise a DataError if a model's folder is none."""
     if not path.is_dir():
@@ -59,19 +51,25 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise DataError(f"{path} is a folder and no .zarr; it is left as it is: choose another name")
 
 
+def check_file(path: Path) -> None:
+    """Raise a DataError if a file cannot be put at `path`, as a folder is there."""
+    if path.is_dir() or not path.name:
+        raise DataError(f"{path} is a folder; it is left as it is: name a file")
+
+
 def write(adata: "AnnData", path: Path) -> None:
     """Write cells as a compressed .h5ad file, whole or not at all."""
+    check_file(path)
     with replacing(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip")
+        try:
+            adata.write_h5ad(temporary, compression="gzip")
+        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{path} cannot be written as .h5ad ({reason(error)})") from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it if all went well: `path` is whole, or as it was."""
+    """A hidden path beside `path`, in a folder that is made if need be, moved onto it if all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
-    try:
-        yield temporary
-        move_onto(temporary, path)
-    finally:
-        remove(temporary)
+    with _atomic.replacing(path) as hidden:
+        yield hidden

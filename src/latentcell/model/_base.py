@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
@@ -20,9 +21,9 @@ from latentcell.nn.schedules import Cosine
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import Plan, fit
 
-from . import _files
+from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect, gene_positions
-from ._templates import Templates, split_tensors
+from ._templates import Templates, check_posterior, split_tensors
 
 INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
@@ -169,14 +170,16 @@ class AbstractModel(BaseModelClass):
     def save(self, dir_path: str | os.PathLike, overwrite: bool = False, save_anndata: bool = False) -> None:
         """Save the model as a folder of two files: weights (safetensors) and everything else (JSON).
 
-        No pickle is written, and reading runs no code. The folder appears whole or not at all.
+        No pickle is written, and reading runs no code. The folder appears whole or not at all; when
+        a save over an older model is killed, the folder holds that one or the new one.
 
         Parameters
         ----------
         dir_path
             Folder to write.
         overwrite
-            Replace a model that is there already; it survives until the new one is complete.
+            Replace a model that is there already, and the cells saved with it; it survives until the new one
+            is complete. Other files in the folder are left alone.
         save_anndata
             Also write the cells, as ``adata.h5ad`` in the folder.
 
@@ -184,6 +187,8 @@ class AbstractModel(BaseModelClass):
         ------
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
+        OSError
+            Naming the folder, if the disk is full or read-only; what was there is as it was.
         """
         record = _files.record_of(self) | {
             "train_defaults": _files.encode(self.train_defaults),
@@ -192,13 +197,11 @@ class AbstractModel(BaseModelClass):
         }
         if self.module.free is not None:
             record["free"] = _files.encode(self.module.free)
-        folder = Path(dir_path)
         tensors = self.module.state_dict()
         if self.templates_ is not None:
             tensors = tensors | self.templates_.to_tensors()
-        _files.write(folder, record, tensors, overwrite=overwrite)
-        if save_anndata and self.adata is not None:
-            self.adata.write_h5ad(folder / "adata.h5ad")
+        cells = self.adata if save_anndata else None
+        _files.write(Path(dir_path), record, tensors, overwrite=overwrite, cells=cells)
 
     @classmethod
     def load(cls, dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> Self:
@@ -222,20 +225,28 @@ class AbstractModel(BaseModelClass):
             If `adata` lacks genes, keys or categories of the model.
         """
         folder = Path(dir_path)
-        record = _files.read_record_of(cls, folder)
-        weights = _files.read_weights(folder, record, device)
-        try:
+        record, weights = _files.read(cls, folder, device)
+        with _sound.reading(folder):
             params = _files.decode(record["params"])
             registry = _files.registry_from_json(record["registry"])
+            weights, templates = split_tensors(weights)
+            _sound.check_finite(weights)
+            spec = DataSpec.from_registry(registry)
+            _sound.check_spec(spec)
+            _sound.check_sizes(params, spec, weights)
             model = cls(None, registry=registry, **params)
-            weights, model.templates_ = split_tensors(weights)
             model.module.load_state_dict(weights)
-            model.train_defaults |= dict(_files.decode(record["train_defaults"]))
+            _sound.check_unit(model.module.state_dict().get("latent.unit", torch.ones(1)))
+            if templates is not None:
+                _sound.check_templates(templates, spec)
+                check_posterior(model.module, templates)
+            model.templates_ = templates
+            defaults = dict(_files.decode(record["train_defaults"]))
+            _sound.check_train_defaults(defaults, model.train_defaults)
+            model.train_defaults |= defaults
             model.history_ = _files.history_from_json(record["history"])
             if "free" in record and isinstance(model.module, Autoencoder):
                 model.module.freeze(_files.decode(record["free"]))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         model.module.to(device).eval()
         model.is_trained_ = bool(record["is_trained"])
         if adata is not None:

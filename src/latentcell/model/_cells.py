@@ -167,7 +167,7 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     if spec.size_factor_key is not None:
         factor = _numeric(adata, spec.size_factor_key, "size_factor_key", positive=True)
         arrays[REGISTRY_KEYS.SIZE_FACTOR_KEY] = factor[:, None].astype(np.float32)
-    return Cells(matrix, genes=genes, arrays=arrays)
+    return Cells(matrix, genes=genes, arrays=arrays, cell_names=adata.obs_names, gene_names=spec.genes)
 
 
 def match_genes(names: pd.Index, wanted: Sequence[str]) -> np.ndarray | None:

@@ -37,6 +37,7 @@ from ._generation import (
     wanted_labels,
 )
 from ._jacobian import AbstractJacobian
+from ._sound import check_results, drawing
 from ._sources import Draw as DrawCodes
 from ._sources import codes_from
 from ._streams import check_out
@@ -393,7 +394,12 @@ class AbstractGenerator(AbstractModel):
 
     def _decode(self, z: Tensor, batch: Batch, size: Tensor, output: Output, columns: Any) -> Any:
         raw, likelihood = self._raw(z, batch, size), self.module.likelihood
-        values = likelihood.mean(raw, size) if output == "mean" else self._draw(raw, size)
+        values = likelihood.mean(raw, size)
+        check_results(values, "a new cell")
+        if output != "mean":
+            with drawing():
+                values = self._draw(raw, size)
+            check_results(values, "a new cell")
         drawn = (values if columns is None else values[:, columns]).cpu().numpy()
         counts = output != "mean" and isinstance(likelihood, CountLikelihood)
         return sparse.csr_matrix(drawn) if counts else drawn

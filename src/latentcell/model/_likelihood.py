@@ -75,7 +75,7 @@ class AbstractLikelihoodModel(AbstractModel):
             Lightning's: ``"bf16-mixed"``, ``"64-true"``; None is 32-bit. Weights in half precision
             (``"bf16-true"``) are refused.
         checkpoint_dir
-            Folder that receives ``last.ckpt`` after every epoch.
+            Folder that receives ``last.ckpt`` after every epoch; a kill leaves the one before whole.
         resume
             Go on from that checkpoint, if there is one, as if the run had not been broken.
         seed
@@ -96,6 +96,10 @@ class AbstractLikelihoodModel(AbstractModel):
         TrainingDivergedError
             At the first loss, or after the first epoch with weights, not finite; the weights of the last
             whole epoch are put back.
+        ModelFileError
+            If the checkpoint is damaged, or of a run on other cells, in other batches or of another seed.
+        OSError
+            If a checkpoint cannot be written; the one before and the weights are kept.
         """
         if precision in ("16-true", "bf16-true"):
             raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")

@@ -1,8 +1,6 @@
 """Matrices written to disk row by row, as AnnData files that appear whole or not at all."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from anndata import AnnData
 from anndata.io import sparse_dataset, write_elem
 from scipy import sparse
 
+from latentcell._atomic import replacing
 from latentcell._errors import DataError
 
 _SUFFIXES = (".h5ad", ".zarr")
@@ -61,10 +60,16 @@ def write_rows(
     Returns
     -------
     The path.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or read-only; nothing is left at the path.
     """
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    part = folder / path.name
-    try:
+    for name in (*obs.columns, *var.columns):
+        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+            raise DataError(f"column {name!r} cannot be written to {str(path)!r}; rename it, without /")
+    with replacing(path) as part:
         frame = AnnData(obs=obs, var=var, uns=uns)
         if path.suffix == ".h5ad":
             with h5py.File(part, "w") as file:
@@ -72,9 +77,6 @@ def write_rows(
         else:
             group = zarr.open_group(str(part), mode="w", zarr_format=2)  # read by every anndata
             _write(group, frame, blocks, n_rows, last)
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(folder)
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from latentcell._atomic import move_onto
+from latentcell._atomic import replacing
 from latentcell._errors import DataError
 
 Settings = dict[str, Any]
@@ -57,11 +57,9 @@ class ResultTable:
             return
         if self.path.exists():  # another process may share the file
             self.rows = self._read(self.path) | self.rows
-        new = self.path.with_name(f".{self.path.name}.new")
-        with new.open("w", encoding="utf-8", newline="") as file:
+        with replacing(self.path) as new, new.open("w", encoding="utf-8", newline="") as file:
             file.write(f"{self.head}\n")
             self._frame(self.rows).to_csv(file, index=False)
-        move_onto(new, self.path)
 
     def of(self, settings: list[Settings], seeds: list[int]) -> pd.DataFrame:
         """The rows of these models, in this order, with the grid's own values."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import check_finite, check_weights
+from .guards import Names, check_finite, check_weights
 
 Batch = dict[str, Tensor]
 
@@ -67,7 +67,9 @@ class AdversarialPlan(pl.LightningModule):
         self.betas = betas
         self.watch = watch
         self.records: list[dict[str, float]] = []
+        self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
+        self.names: Callable[[int], Names | None] = lambda number: None
         self._step = 0
         self._sums: dict[str, Tensor] = {}
         self._n_cells = 0
@@ -114,7 +116,7 @@ class AdversarialPlan(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["factor"]
         loss, terms = self.module.critic_loss(batch)
-        check_finite(loss, batch, terms, self._step, lr)
+        check_finite(loss, batch, terms, self._step, lr, lambda: self.names(batch_idx))
         self._update(of_critic, loss)
         self._add({"critic_loss": loss.detach().expand(len(next(iter(terms.values())))), **terms})
         self._step += 1
@@ -138,8 +140,12 @@ class AdversarialPlan(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to go on as if unbroken."""
-        kept = {"records": self.records, "rng": torch.get_rng_state(), "step": self._step}
-        checkpoint["latentcell"] = kept
+        checkpoint["latentcell"] = {
+            "records": self.records,
+            "rng": torch.get_rng_state(),
+            "run": self.run,
+            "step": self._step,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history, the step and the random state."""

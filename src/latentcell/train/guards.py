@@ -1,5 +1,6 @@
 """What stops a run before it spoils the model."""
 
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 from latentcell._errors import TrainingDivergedError
 from latentcell._sparse import SparseCells
 
+Names = tuple[Sequence, Sequence]
+"""Names of cells and of genes."""
+_EXTREME = 1e4
+"""Times the median of values other than 0 above which one is called extreme."""
 _CURE = (
     "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip "
     "gradients (train(gradient_clip=...)) or check the data for extreme values."
@@ -15,9 +20,14 @@ _CURE = (
 
 
 def check_finite(
-    loss: Tensor, batch: dict[str, Tensor], terms: dict[str, Tensor], step: int, lr: float
+    loss: Tensor,
+    batch: dict[str, Tensor],
+    terms: dict[str, Tensor],
+    step: int,
+    lr: float,
+    names: Callable[[], Names | None] = lambda: None,
 ) -> None:
-    """Raise :class:`TrainingDivergedError` at a loss not finite, naming step, term, cells and the cure.
+    """Raise :class:`TrainingDivergedError` at a loss not finite, naming step, cells, genes, cause and cure.
 
     Parameters
     ----------
@@ -31,17 +41,39 @@ def check_finite(
         Optimiser steps done so far.
     lr
         Learning rate now.
+    names
+        Gives the names of the batch's cells and of the genes; asked only if the loss is not finite.
     """
     if bool(torch.isfinite(loss)):
         return
-    broken = {name: int((~torch.isfinite(term)).sum()) for name, term in terms.items()}
-    named = ", ".join(f"{name} in {n} cells" for name, n in broken.items() if n) or "the loss itself"
-    x = batch["X"]
-    largest = x.largest() if isinstance(x, SparseCells) else x.abs().max().item()
+    broken = {name: ~torch.isfinite(term).cpu() for name, term in terms.items()}
+    counts = {name: int(cells.sum()) for name, cells in broken.items()}
+    named = ", ".join(f"{name} in {n} cells" for name, n in counts.items() if n) or "the loss itself"
+    x = batch["X"].dense if isinstance(batch["X"], SparseCells) else batch["X"]
+    x = x.detach().float().cpu()
+    cells, genes = names() or (range(x.shape[0]), range(x.shape[1]))
+    rows = torch.stack(list(broken.values())).any(0).nonzero().ravel().tolist()
+    which = ", ".join(repr(cells[i]) for i in rows[:5]) + (", ..." if len(rows) > 5 else "")
     raise TrainingDivergedError(
         f"the loss became {loss.item()} at step {step} ({named}; learning rate {lr:g}, largest value in the "
-        f"batch {largest:g}). {_CURE}"
+        f"batch {x.abs().nan_to_num(float('inf')).max().item():g}"
+        f"{f'; cells {which}' if rows else ''}). {_cause(x, cells, genes, step)} {_CURE}"
     )
+
+
+def _cause(x: Tensor, cells: Sequence, genes: Sequence, step: int) -> str:
+    """What most likely broke the loss of a batch x (cells x genes)."""
+    size = x.abs().nan_to_num(float("inf"))
+    row, column = divmod(int(size.argmax()), x.shape[1])
+    where = f"gene {genes[column]!r} of cell {cells[row]!r} is {x[row, column].item():g}"
+    if not bool(torch.isfinite(x).all()):
+        return f"Likely cause: the data changed after they were checked; {where}."
+    others = size[size > 0].median() if bool((size > 0).any()) else size.max()
+    if bool(size.max() > _EXTREME * others):
+        return f"Likely cause: a value far beyond the others; {where}, the median of the others {others:g}."
+    if step == 0:
+        return f"Likely cause: the weights that training began with, or the scale of the data; {where}."
+    return f"Likely cause: a learning rate too high for these data; their largest value: {where}."
 
 
 def check_weights(module: nn.Module, epoch: int, lr: float) -> None:

@@ -5,7 +5,7 @@ on-disk sparse data set). It is never copied and never made dense as a whole; on
 exception is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -31,14 +31,25 @@ class Cells:
         Columns to take, in this order; None takes all.
     arrays
         Per-cell arrays (cells x k) by name: codes of categories (integers) or covariates (floats).
+    cell_names, gene_names
+        Of the rows of `matrix` and of the genes taken, for messages; None: their numbers.
     """
 
     def __init__(
-        self, matrix: Any, *, genes: np.ndarray | None = None, arrays: dict[str, np.ndarray] | None = None
+        self,
+        matrix: Any,
+        *,
+        genes: np.ndarray | None = None,
+        arrays: dict[str, np.ndarray] | None = None,
+        cell_names: Sequence[str] | None = None,
+        gene_names: Sequence[str] | None = None,
     ) -> None:
         self.matrix = by_rows(matrix)
         self.genes = genes
         self.arrays = arrays or {}
+        self.cell_names: Sequence[Any] = range(matrix.shape[0]) if cell_names is None else cell_names
+        n_genes = matrix.shape[1] if genes is None else len(genes)
+        self.gene_names: Sequence[Any] = range(n_genes) if gene_names is None else gene_names
         self.n_obs = matrix.shape[0]
 
     def rows(self, indices: np.ndarray) -> Any:
@@ -123,6 +134,10 @@ class CellLoader:
         if len(starts) > 1 and len(order) - starts[-1] == 1 < self.batch_size:
             starts.pop()
         return [order[start:end] for start, end in pairwise([*starts, len(order)])]
+
+    def names(self, number: int) -> tuple[list, Sequence]:
+        """Names of the cells of a batch of the current epoch, and of the genes."""
+        return [self.cells.cell_names[i] for i in self.batches()[number]], self.cells.gene_names
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.indices), self.batch_size)

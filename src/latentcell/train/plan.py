@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import check_finite, check_weights
+from .guards import Names, check_finite, check_weights
 
 Batch = dict[str, Tensor]
 
@@ -71,7 +71,9 @@ class TrainingPlan(pl.LightningModule):
         self._sums: dict[str, dict[str, Tensor]] = {}
         self._n_cells: dict[str, int] = {}
         self._kept: dict[str, Tensor] = {}
+        self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
+        self.names: Callable[[int], Names | None] = lambda number: None
 
     @property
     def progress(self) -> float:
@@ -109,7 +111,7 @@ class TrainingPlan(pl.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = lr * group["factor"]
         loss, terms = self.module.terms(batch, progress)
-        check_finite(loss, batch, terms, self.global_step, lr)
+        check_finite(loss, batch, terms, self.global_step, lr, lambda: self.names(batch_idx))
         self._add("train", loss, terms)
         return loss
 
@@ -147,7 +149,11 @@ class TrainingPlan(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to go on as if unbroken."""
-        checkpoint["latentcell"] = {"records": self.records, "rng": torch.get_rng_state()}
+        checkpoint["latentcell"] = {
+            "records": self.records,
+            "rng": torch.get_rng_state(),
+            "run": self.run,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history and the random state."""

@@ -1,5 +1,6 @@
 """One training run: Lightning's Trainer with a quiet log, local random state, early stopping, checkpoints."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from rich.console import Console
@@ -18,6 +20,7 @@ from torch import nn
 from latentcell._errors import TrainingDivergedError
 
 from .adversarial import AdversarialPlan
+from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
 from .loading import CellLoader
 from .plan import TrainingPlan
 
@@ -68,7 +71,7 @@ class ProgressBar(Callback):
 
 
 class BestWeights(Callback):
-    """Keep the weights of the epoch with the lowest held-out ELBO loss, and put them back at the end."""
+    """Keep the weights of the epoch with the lowest held-out ELBO loss, to be put back at the end."""
 
     def __init__(self) -> None:
         self.best = float("inf")
@@ -81,8 +84,8 @@ class BestWeights(Callback):
             self.best = value
             self.weights = {k: v.detach().clone() for k, v in _module(pl_module).state_dict().items()}
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the best weights back."""
+    def put_back(self, pl_module: pl.LightningModule) -> None:
+        """Put the best weights back; no hook does, as Lightning calls none at the end of a finished run."""
         if self.weights is not None:
             _module(pl_module).load_state_dict(self.weights)
 
@@ -136,10 +139,16 @@ def fit(
         Folder that receives ``last.ckpt`` after every epoch.
     resume
         Go on from that checkpoint if it is there.
+
+    Raises
+    ------
+    ModelFileError
+        If the checkpoint is damaged, or of another run.
     """
     callbacks: list[Callback] = []
+    best = BestWeights()
     if early_stopping_patience is not None:
-        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), BestWeights()]
+        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
         callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
@@ -154,7 +163,19 @@ def fit(
                 enable_version_counter=False,
             )
         )
-    plan.on_epoch = train.set_epoch
+    plan.on_epoch, plan.names = train.set_epoch, train.names
+    plan.run = {
+        "seed": seed,
+        "batch size": train.batch_size,
+        "number of training cells": len(train.indices),
+        "training cells": hashlib.sha256(np.ascontiguousarray(train.indices, "<i8").tobytes()).hexdigest()[
+            :16
+        ],
+    }
+    checkpoint = None
+    if resume and checkpoint_dir is not None and (checkpoint_dir / CHECKPOINT).exists():
+        checkpoint = checkpoint_dir / CHECKPOINT
+        check_fits(checkpoint, read_checkpoint(checkpoint), plan.state_dict(), plan.run)
     with _quiet(), local_random_state(seed):
         trainer = pl.Trainer(
             max_epochs=max_epochs,
@@ -168,12 +189,10 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
-        checkpoint = None
-        if resume and checkpoint_dir is not None and (checkpoint_dir / CHECKPOINT).exists():
-            checkpoint = str(checkpoint_dir / CHECKPOINT)
         try:
-            trainer.fit(plan, train, validation, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(plan, train, validation, ckpt_path=checkpoint)
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
@@ -182,6 +201,7 @@ def fit(
             if not isinstance(stop.__context__, KeyboardInterrupt):
                 raise
             return True
+        best.put_back(plan)
         return False
 
 

@@ -14,9 +14,9 @@ from scvi.model.base import BaseModelClass
 
 from latentcell import __version__, _keys
 from latentcell._checks import Kind, matrix_kind
-from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
-from latentcell.model import _files
+from latentcell.model import _files, _sound
 from latentcell.model._base import check_set_up
 from latentcell.model._cells import (
     DataSpec,
@@ -211,6 +211,8 @@ class AbstractBaseline(BaseModelClass):
             for start in range(0, len(rows), chunk_size):
                 rng = np.random.default_rng([seed, start])
                 x, z = draw_in_order(draw, rows[start : start + chunk_size], rng)
+                x = x.astype(np.float32, copy=False)
+                _sound.check_results(torch.from_numpy(x.data if sparse.issparse(x) else x), "a new cell")
                 if z is not None:
                     codes.append(z)
                 if self._scale == "counts":
@@ -246,7 +248,7 @@ class AbstractBaseline(BaseModelClass):
         dir_path
             Folder to write.
         overwrite
-            Replace a model that is there already.
+            Replace a model that is there already, and the cells saved with it.
         save_anndata
             Also write the cells, as ``adata.h5ad`` in the folder.
 
@@ -254,6 +256,8 @@ class AbstractBaseline(BaseModelClass):
         ------
         FileExistsError
             If the folder exists and `overwrite` is False, or holds something else.
+        OSError
+            Naming the folder, if the disk is full or read-only; what was there is as it was.
         """
         record = _files.record_of(self) | {
             "train_defaults": {},
@@ -265,10 +269,8 @@ class AbstractBaseline(BaseModelClass):
         if self.templates_ is not None:
             arrays = {name: torch.from_numpy(np.array(values)) for name, values in self._arrays().items()}
             tensors = arrays | self.templates_.to_tensors()
-        folder = Path(dir_path)
-        _files.write(folder, record, tensors, overwrite=overwrite)
-        if save_anndata and self.adata is not None:
-            self.adata.write_h5ad(folder / "adata.h5ad")
+        cells = self.adata if save_anndata else None
+        _files.write(Path(dir_path), record, tensors, overwrite=overwrite, cells=cells)
 
     @classmethod
     def load(cls, dir_path: str | os.PathLike, adata: AnnData | None = None, *, device: str = "cpu") -> Self:
@@ -291,20 +293,21 @@ class AbstractBaseline(BaseModelClass):
             If `adata` lacks genes, keys or categories of the model.
         """
         folder = Path(dir_path)
-        record = _files.read_record_of(cls, folder)
-        tensors = _files.read_weights(folder, record, "cpu")
-        try:
+        record, tensors = _files.read(cls, folder, "cpu")
+        with _sound.reading(folder):
             registry = _files.registry_from_json(record["registry"])
+            _sound.check_spec(DataSpec.from_registry(registry))
             model = cls(None, registry=registry, **_files.decode(record["params"]))
             if record["kind"] not in get_args(Kind):
                 raise ValueError(f"kind {record['kind']!r}")
             model._kind = record["kind"]
             fitted, model.templates_ = split_tensors(tensors)
             model.is_trained_ = model.templates_ is not None
-            if model.is_trained_:
+            if model.templates_ is not None:
+                _sound.check_templates(model.templates_, model.spec)
+                # a Poisson gene has an infinite size, the first value of a gene a score of minus infinity
+                _sound.check_finite(fitted, infinite=(".size", ".score"))
                 model._restore({name: value.numpy() for name, value in fitted.items()})
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         if adata is not None:
             model.attach(adata)
         return model
