@@ -45,6 +45,7 @@ nitpick_ignore_regex = [
         r"py:class",
         r"latentcell\.model\.(baselines\.)?_base\..*",
     ),  # any model; their methods are on the classes' pages
+    (r"py:class", r"latentcell\.testing\._case\.Case"),  # its page is latentcell.testing.Case
 ]
 if os.environ.get("LATENTCELL_INTERSPHINX") == "1":
     extensions.append("sphinx.ext.intersphinx")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-ROOMS = ["datasets", "metrics", "model", "pl", "pp", "tl"]
+ROOMS = ["datasets", "metrics", "model", "pl", "pp", "testing", "tl"]
 
 
 def listed(room: str) -> list[str]:

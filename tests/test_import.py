@@ -53,7 +53,7 @@ def test_rooms_without_networks_load_no_torch(name):
     assert loaded.isdisjoint({"torch", "lightning", "scvi"})
 
 
-@pytest.mark.parametrize("name", ["model", "tl"])
+@pytest.mark.parametrize("name", ["model", "testing", "tl"])
 def test_rooms_with_networks_are_reached_from_the_package(name):
     assert fresh(f"import latentcell as lc\nprint(lc.{name}.__name__)").strip() == f"latentcell.{name}"
 

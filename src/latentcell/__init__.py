@@ -6,6 +6,7 @@ stays fast and never loads torch:
 * :mod:`latentcell.model`: the models (``AE``, ``VAE``, ``VSC``), in scvi-tools' manner
 * :mod:`latentcell.tl`: one-call verbs on AnnData, in scanpy's manner
 * :mod:`latentcell.pp`, :mod:`latentcell.pl`, :mod:`latentcell.metrics`, :mod:`latentcell.datasets`
+* :mod:`latentcell.testing`: the contract that models keep, for models of your own
 """
 
 from importlib import import_module
@@ -13,12 +14,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from latentcell import datasets, metrics, model, pl, pp, tl
+    from latentcell import datasets, metrics, model, pl, pp, testing, tl
 
 __version__ = version("latentcell")
-__all__ = ["__version__", "datasets", "metrics", "model", "pl", "pp", "tl"]
+__all__ = ["__version__", "datasets", "metrics", "model", "pl", "pp", "testing", "tl"]
 
-_SUBMODULES = frozenset({"datasets", "metrics", "model", "pl", "pp", "tl"})
+_SUBMODULES = frozenset({"datasets", "metrics", "model", "pl", "pp", "testing", "tl"})
 
 
 def __getattr__(name: str) -> Any:

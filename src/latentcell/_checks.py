@@ -18,6 +18,8 @@ Requirement = Literal["counts", "unit", "non-negative", "finite"]
 _CHUNK = 2**20
 """Values looked at in one step."""
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 _N_NAMED = 3
 """Offending cells that an error names."""
 
@@ -38,6 +40,7 @@ _FIX = {
         "(`layer='counts'`), or a method for continuous values."
     ),
     "unit": "Rescale each gene to 0-1, e.g. with sklearn.preprocessing.MinMaxScaler.",
+    "large": "Rescale them: nothing that is counted or measured in a cell is so large.",
     "empty": "Remove them first: `sc.pp.filter_cells(adata, min_counts=1)`.",
 }
 
@@ -77,6 +80,7 @@ def matrix_kind(
     >>> matrix_kind(np.array([[0, 3], [1, 0]])), matrix_kind(np.array([[0.0, 0.3]]))
     ('counts', 'unit')
     """
+    check_numbers(X, where)
     integer = unit = non_negative = True
     for values, locate, _ in _chunks(X):
         _refuse(
@@ -138,6 +142,7 @@ def check_matrix(
     """
     if kind not in get_args(Requirement):
         raise DataError(f"kind={kind!r} is not one of {', '.join(map(repr, get_args(Requirement)))}.")
+    check_numbers(X, where)
     if X.shape != (len(obs_names), len(var_names)):
         raise DataError(
             f"{where} has the shape {tuple(X.shape)}, but there are {len(obs_names)} cells "
@@ -151,6 +156,8 @@ def check_matrix(
             _refuse(bad, values, locate, obs_names, var_names, f"{where} holds {what}", fix)
 
         refuse(~np.isfinite(values), "NaN or inf", "finite")
+        if values.dtype == np.float64:
+            refuse(~usable(values), "values too large for single precision", "large")
         if kind == "finite":
             continue
         refuse(values < 0, f"negative values{needed}", "non-negative")
@@ -164,6 +171,41 @@ def check_matrix(
         named = ", ".join(repr(str(obs_names[i])) for i in empty[:_N_NAMED])
         more = ", ..." if len(empty) > _N_NAMED else ""
         raise DataError(f"{where} has {len(empty)} cells without any counts: {named}{more}. {_FIX['empty']}")
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+    """Where real numbers are finite and single precision can hold them; beyond it squares overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> usable(np.array([1.0, np.nan, np.inf, 1e200])).tolist()
+    [True, False, False, False]
+    """
+    return np.abs(values) <= _LARGEST if values.dtype == np.float64 else np.isfinite(values)
+
+
+def as_csr(X: Any) -> Any:
+    """A csr matrix of an array or a sparse matrix.
+
+    Half precision, which scipy's sparse matrices cannot hold, becomes single.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_csr(np.eye(2, dtype="float16")).dtype
+    dtype('float32')
+    """
+    return sparse.csr_matrix(X.astype(np.float32) if X.dtype == np.float16 else X)
+
+
+def check_numbers(X: Any, where: str) -> None:
+    """Refuse text, objects and complex numbers."""
+    dtype = getattr(X, "dtype", None)
+    if dtype is not None and dtype.kind not in "biuf":
+        raise DataError(
+            f"{where} holds values of type {dtype}, not numbers. Convert it: X.astype('float32')."
+        )
 
 
 def _fractional(values: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ CASES = [(likelihood, "gene") for likelihood in LAYERS] + [
 @pytest.mark.parametrize(("likelihood", "dispersion"), CASES)
 def test_trains_reconstructs_and_survives_saving(make, Model, cells, likelihood, dispersion, tmp_path):
     keys = {"layer": LAYERS[likelihood], "batch_key": "batch", "labels_key": "label"}
-    if Model.__name__ in make.COUNTS_ONLY and LAYERS[likelihood] is not None:
+    if make.counts_only(Model) and LAYERS[likelihood] is not None:
         with pytest.raises(DataError, match=f"gene_likelihood must be one of .*'{likelihood}'.* use AE"):
             make.build(Model, cells, keys=keys, gene_likelihood=likelihood)
         return
@@ -83,9 +83,9 @@ def test_dispersion_by_batch_finds_the_noisier_batch(make, Model):
     ],
 )
 def test_dispersions_that_do_not_fit_are_refused(make, Model, cells, likelihood, dispersion, message):
-    if dispersion == "gene-label" and "labels_key" in make.MODELS[Model.__name__]:
+    if dispersion == "gene-label" and make.needs_labels(Model):
         pytest.skip("this model has labels in any case")
-    if Model.__name__ in make.COUNTS_ONLY and likelihood not in ("nb", "zinb", "poisson"):
+    if make.counts_only(Model) and likelihood not in ("nb", "zinb", "poisson"):
         pytest.skip("this model is for counts in any case")
     with pytest.raises(DataError, match=message):
         make.build(Model, cells, gene_likelihood=likelihood, dispersion=dispersion)

@@ -6,6 +6,7 @@ that ``--help`` is instant.
 """
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # a process of our own: torch's threads shall sleep while they wait, not take the cores from others
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be valid text
     args = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -54,11 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("latentcell: interrupted", file=sys.stderr)
         return 130
-    except (LatentcellError, OSError) as error:
+    except (LatentcellError, OSError, MemoryError) as error:
         if args.debug:
             traceback.print_exc()
         else:
-            print(f"latentcell: {' '.join(str(error).split())}", file=sys.stderr)
+            said = "not enough memory" if isinstance(error, MemoryError) else str(error)
+            print(f"latentcell: {' '.join(said.split())}", file=sys.stderr)
         return 1
     return 0
 

@@ -56,7 +56,7 @@ class Commands:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Give a command its seed."""
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="default: 0")
 
 
 def add_batch_key(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +97,21 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+def seed(text: str) -> int:
+    """A whole number that every library takes for a seed."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return value
+
+
+def key(text: str) -> str:
+    """The name of a slot, which a file can hold."""
+    if not text.strip(". ") or "/" in text or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a slot: use letters and digits, no /")
+    return text
 
 
 def names(text: str) -> list[str]:

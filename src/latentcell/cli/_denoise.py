@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ._arguments import COUNT_LIKELIHOODS, SCALES, Commands, add_batch_key, add_seed, names, positive
-from ._files import Steps, given, read, write
+from ._files import Steps, check_file, given, read, write
 
 _DESCRIPTION = """\
 Denoise the counts of FILE with a deep count autoencoder (DCA) that is trained on them.
@@ -53,6 +53,7 @@ def add_to(commands: Commands) -> None:
 
 def denoise(args: argparse.Namespace) -> None:
     """Write denoised counts of cells."""
+    check_file(args.out)
     say = Steps(args.quiet)
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")

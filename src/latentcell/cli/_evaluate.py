@@ -11,7 +11,7 @@ from latentcell import __version__, _keys
 from latentcell._errors import DataError
 
 from ._arguments import Commands, add_overwrite, add_seed
-from ._files import Steps, check_free, read, replacing
+from ._files import Steps, check_file, check_free, read, replacing
 from ._report import ALL, SCORES, Report, known_scores, number
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def evaluate(args: argparse.Namespace) -> None:
     for path in (args.csv, args.html):
         if path is not None:
             check_free(path, overwrite=args.overwrite)
+            check_file(path)
     say = Steps(args.quiet)
     files = {"real": args.real, "generated": args.new}
     if args.reference is not None:

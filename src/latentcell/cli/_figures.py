@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from scipy import sparse
 
 import latentcell as lc
 from latentcell import _keys
-from latentcell._checks import matrix_kind
+from latentcell._checks import as_csr, matrix_kind
 
 from ._report import Picture
 
@@ -78,7 +77,7 @@ def _values(adata: "AnnData", layer: str | None, groupby: str | None, rng: np.ra
     if groupby is not None:
         obs[groupby] = adata.obs[groupby].to_numpy(dtype=object)[rows].astype(str)
     var = pd.DataFrame(index=adata.var_names)
-    return ad.AnnData(sparse.csr_matrix(values)[rows].astype(np.float32), obs=obs, var=var)
+    return ad.AnnData(as_csr(values)[rows].astype(np.float32), obs=obs, var=var)
 
 
 def _pca(both: "AnnData", groupby: str | None, unit: str, drawn: str) -> Picture:

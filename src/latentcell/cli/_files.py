@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 from latentcell import _atomic
 from latentcell._errors import DataError
 
+from ._cells import read, reason
+
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+__all__ = ["Steps", "check_file", "check_folder", "check_free", "given", "read", "replacing", "write"]
 
 
 class Steps:
@@ -32,18 +37,6 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def read(path: Path) -> "AnnData":
-    """The cells of an .h5ad file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    import anndata as ad
-
-    try:
-        return ad.read_h5ad(path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be read as .h5ad ({error})") from error
-
-
 def check_folder(path: Path) -> None:
     """Raise a DataError if a model's folder is none."""
     if not path.is_dir():
@@ -58,10 +51,20 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise DataError(f"{path} is a folder and no .zarr; it is left as it is: choose another name")
 
 
+def check_file(path: Path) -> None:
+    """Raise a DataError if a file cannot be put at `path`, as a folder is there."""
+    if path.is_dir() or not path.name:
+        raise DataError(f"{path} is a folder; it is left as it is: name a file")
+
+
 def write(adata: "AnnData", path: Path) -> None:
     """Write cells as a compressed .h5ad file, whole or not at all."""
+    check_file(path)
     with replacing(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip")
+        try:
+            adata.write_h5ad(temporary, compression="gzip")
+        except (TypeError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{path} cannot be written as .h5ad ({reason(error)})") from error
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from pathlib import Path
 from latentcell import _keys
 from latentcell._errors import DataError
 
-from ._arguments import LIKELIHOODS, MODELS, Commands, add_batch_key, add_seed, positive
-from ._files import Steps, check_folder, given, read, write
+from ._arguments import LIKELIHOODS, MODELS, Commands, add_batch_key, add_seed, key, positive
+from ._files import Steps, check_file, check_folder, given, read, write
 
 _TRAIN_EXAMPLES = """\
 examples:
@@ -61,7 +61,9 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="OUT.h5ad", help="FILE with the codes in obsm"
     )
-    parser.add_argument("--key-added", metavar="KEY", help="key of obsm (default: by the model, e.g. X_vsc)")
+    parser.add_argument(
+        "--key-added", type=key, metavar="KEY", help="key of obsm (default: by the model, e.g. X_vsc)"
+    )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -88,12 +90,15 @@ def train(args: argparse.Namespace) -> None:
 def embed(args: argparse.Namespace) -> None:
     """Write a model's codes of cells."""
     check_folder(args.model)
+    check_file(args.out)
     say = Steps(args.quiet)
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
     import latentcell as lc
 
     model = lc.model.load(args.model)
+    if not hasattr(model, "get_latent_representation"):
+        raise DataError(f"{args.model} holds a {type(model).__name__}, which has no codes of cells")
     key = args.key_added or _keys.latent(type(model).__name__.lower())
     adata.obsm[key] = model.get_latent_representation(adata)
     write(adata, args.out)

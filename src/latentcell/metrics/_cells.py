@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
-from latentcell._checks import matrix_kind
+from latentcell._checks import as_csr, matrix_kind
 from latentcell._errors import DataError
 from latentcell.metrics._copying import row_digests
 
@@ -106,7 +105,7 @@ def read_sets(
         matrix, where = _matrix(name, adata, layer)
         kinds[name] = matrix_kind(matrix, adata.obs_names, adata.var_names, where=where)
         by_name = np.argsort(adata.obs_names.to_numpy(dtype=str), kind="stable")
-        matrix = sparse.csr_matrix(matrix)[by_name][:, adata.var_names.get_indexer(genes)]
+        matrix = as_csr(matrix)[by_name][:, adata.var_names.get_indexer(genes)]
         groups = None if groupby is None else _groups(name, adata, groupby)[by_name]
         read[name] = Cells(matrix, groups, adata.obs_names.to_numpy(dtype=str)[by_name])
     return read, _all_counts(read, kinds)

@@ -4,10 +4,10 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from scipy.spatial.distance import cdist
 from scipy.special import betaln
 
+from latentcell._checks import as_csr
 from latentcell._errors import DataError
 from latentcell.metrics._inputs import check_sets
 
@@ -135,7 +135,9 @@ def _none_drawn(n_marked: np.ndarray, n_cells: int, n_drawn: int) -> np.ndarray:
 
 def row_digests(X: Any) -> np.ndarray:
     """A fixed-length fingerprint of every row (cells, bytes): equal where all values are."""
-    csr = sparse.csr_matrix(X, dtype=np.float64, copy=True)
+    if X.dtype.kind not in "biuf":
+        raise DataError(f"cells must be a matrix of numbers; it holds {X.dtype}.")
+    csr = as_csr(X).astype(np.float64, copy=True)
     csr.sum_duplicates()
     csr.eliminate_zeros()
     genes, edges = csr.indices.astype(np.int64), csr.indptr

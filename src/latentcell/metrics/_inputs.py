@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from latentcell._checks import usable
 from latentcell._errors import DataError
 
 
@@ -21,7 +22,7 @@ def check_codes(z: Any, *, name: str = "z") -> np.ndarray:
             f"{name} must be cells x dimensions; its shape is {codes.shape}. "
             f"Use {name}.reshape(-1, 1) for one."
         )
-    finite = np.isfinite(codes).all(axis=1)
+    finite = usable(codes).all(axis=1)
     if not finite.all():
         first = ", ".join(map(str, np.flatnonzero(~finite)[:3]))
         raise DataError(

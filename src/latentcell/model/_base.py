@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.nn.schedules import Cosine, Schedule
@@ -18,10 +19,10 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.plan import TrainingPlan
 from latentcell.train.run import fit
 
-from . import _files
+from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect
 from ._query import check_something_to_train, extend, prepare, reference_of
-from ._templates import Templates, remember, split_tensors
+from ._templates import Templates, check_posterior, remember, split_tensors
 
 INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
@@ -355,18 +356,27 @@ class AbstractModel(BaseModelClass):
         """
         folder = Path(dir_path)
         record, weights = _files.read(cls, folder, device)
-        try:
+        with _sound.reading(folder):
             params = _files.decode(record["params"])
             registry = _files.registry_from_json(record["registry"])
+            weights, templates = split_tensors(weights)
+            _sound.check_finite(weights)
+            spec = DataSpec.from_registry(registry)
+            _sound.check_spec(spec)
+            _sound.check_sizes(params, spec, weights)
             model = cls(None, registry=registry, **params)
-            weights, model.templates_ = split_tensors(weights)
             model.module.load_state_dict(weights)
-            model.train_defaults |= dict(_files.decode(record["train_defaults"]))
+            _sound.check_unit(model.module.state_dict().get("latent.unit", torch.ones(1)))
+            if templates is not None:
+                _sound.check_templates(templates, spec)
+                check_posterior(model.module, templates)
+            model.templates_ = templates
+            defaults = dict(_files.decode(record["train_defaults"]))
+            _sound.check_train_defaults(defaults, model.train_defaults)
+            model.train_defaults |= defaults
             model.history_ = _files.history_from_json(record["history"])
             if "free" in record:
                 model.module.freeze(_files.decode(record["free"]))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         model.module.to(device).eval()
         model.is_trained_ = bool(record["is_trained"])
         if adata is not None:

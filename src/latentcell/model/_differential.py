@@ -5,8 +5,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
+from latentcell._checks import as_csr
 from latentcell._errors import DataError
 from latentcell.train.loading import Cells
 
@@ -138,7 +138,7 @@ def _moments(counts: Cells, mask: np.ndarray) -> dict[str, np.ndarray]:
     rows = np.flatnonzero(mask)
     total: dict[str, Any] = {"mean": 0.0, "non_zero": 0.0, "normalized": 0.0}
     for start in range(0, len(rows), _CHUNK):
-        x = sparse.csr_matrix(counts.rows(rows[start : start + _CHUNK]), dtype=np.float64)
+        x = as_csr(counts.rows(rows[start : start + _CHUNK])).astype(np.float64)
         depth = np.asarray(x.sum(1)).ravel()
         total["mean"] += np.asarray(x.sum(0)).ravel()
         total["non_zero"] += np.asarray((x != 0).sum(0)).ravel()

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from anndata import AnnData
+from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from latentcell._checks import matrix_kind
@@ -26,6 +27,7 @@ from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH, AbstractModel
 from ._cells import gene_positions, matrix_of, place_of
+from ._sound import check_results
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -345,7 +347,7 @@ class AbstractEncoder(AbstractModel):
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if n_samples < 1:
             raise DataError(f"n_samples must be at least 1, got {n_samples}")
-        cells = self._cells(adata)
+        cells, names = self._cells(adata), self._adata_or_own(adata).obs_names
         rows = rows_of(indices, cells.n_obs)
         device = self.module.device
         done = 0
@@ -354,7 +356,9 @@ class AbstractEncoder(AbstractModel):
             # a seed per batch, so that between two of them the caller has its own random state
             batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
             with local_random_state(batch_seed), torch.inference_mode():
-                values = read(self.module.encode(on_device, n_samples), on_device).cpu().numpy()
+                found = read(self.module.encode(on_device, n_samples), on_device).cpu()
+            check_results(found, names[rows[done : done + len(found)]])
+            values = found.numpy()
             yield done, len(rows), values
             done += len(values)
 
@@ -362,8 +366,11 @@ class AbstractEncoder(AbstractModel):
         return gene_positions(self.spec, genes)
 
     def _start_at_data(self, cells: Cells) -> None:
-        """Start decoder bias, gene scales and encoder input at the means and deviations of the data."""
+        """Start biases, scales, covariates and encoder input at the means and deviations of the data."""
         likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
+        if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
+            values = torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]).double()
+            self.module.covariates.start(values.mean(0).float(), values.std(0, correction=0).float())
         moments = {"data": _Moments(), "input": _Moments()}
         library = _Moments()
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):

@@ -22,6 +22,9 @@ Source = Literal["posterior", "prior", "mixture"]
 Output = Literal["sample", "counts", "mean"]
 Labels = str | Mapping[Any, int] | Sequence[Any] | None
 
+MOST_CELLS = 10**9
+"""New cells in one call: their names alone take 100 GB."""
+
 CHUNK = 1024
 """Cells drawn at once unless told otherwise."""
 
@@ -56,6 +59,9 @@ def wanted_labels(spec: DataSpec, n_cells: int | None, labels: Labels) -> list |
     """
     if n_cells is not None and n_cells < 1:
         raise DataError(f"n_cells must be at least 1, got {n_cells}")
+    named = [n for n in labels.values() if isinstance(n, int)] if isinstance(labels, Mapping) else []
+    if (n_cells or 0) > MOST_CELLS or sum(named) > MOST_CELLS:
+        raise DataError(f"at most {MOST_CELLS:,} cells can be drawn in one call; draw them in several")
     if labels is None:
         return None
     if spec.labels is None:

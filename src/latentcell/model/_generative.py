@@ -35,6 +35,7 @@ from ._generation import (
     wanted_labels,
 )
 from ._jacobian import AbstractJacobian
+from ._sound import check_results, drawing
 from ._sources import codes_from
 from ._streams import check_out
 from ._templates import Templates
@@ -376,10 +377,12 @@ class AbstractGenerative(AbstractJacobian):
 
     def _decode(self, z: Tensor, batch: Batch, size: Tensor, output: Output, columns: Any) -> Any:
         raw, likelihood = self.module.decode_raw(z, batch), self.module.likelihood
-        if output == "mean":
-            values = likelihood.mean(raw, size)
-        else:
-            values = self._templates().noise.draw(likelihood, raw, size)
+        values = likelihood.mean(raw, size)
+        check_results(values, "a new cell")
+        if output != "mean":
+            with drawing():
+                values = self._templates().noise.draw(likelihood, raw, size)
+            check_results(values, "a new cell")
         drawn = (values if columns is None else values[:, columns]).cpu().numpy()
         counts = output != "mean" and isinstance(likelihood, CountLikelihood)
         return sparse.csr_matrix(drawn) if counts else drawn

@@ -11,11 +11,12 @@ from scipy import sparse
 from torch import Tensor, cat
 
 from latentcell import _keys
+from latentcell._checks import check_numbers
 from latentcell._errors import DataError
 from latentcell._scvi import extend_batches
 from latentcell.module.autoencoder import Autoencoder
 
-from ._cells import DataSpec, _check_unique, _column, matrix_of
+from ._cells import DataSpec, _check_unique, _column, matrix_of, place_of
 
 if TYPE_CHECKING:
     from ._base import AbstractModel
@@ -41,7 +42,9 @@ def prepare(adata: AnnData, spec: DataSpec) -> AnnData:
             f"{', '.join(map(repr, missing[:5]))}"
             f"{', ...' if len(missing) > 5 else ''}. Are these the same gene identifiers?"
         )
-    matrix = _columns_or_zeros(matrix_of(adata, spec.layer), positions)
+    values = matrix_of(adata, spec.layer)
+    check_numbers(values, place_of(spec.layer))
+    matrix = _columns_or_zeros(values, positions)
     var = pd.DataFrame({_keys.IS_FILLED: is_filled}, index=pd.Index(spec.genes))
     obs = adata.obs.copy()
     if spec.layer is None:

@@ -66,6 +66,9 @@ def write_rows(
     OSError
         If the disk is full or read-only; nothing is left at the path.
     """
+    for name in (*obs.columns, *var.columns):
+        if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+            raise DataError(f"column {name!r} cannot be written to {str(path)!r}; rename it, without /")
     with replacing(path) as part:
         frame = AnnData(obs=obs, var=var, uns=uns)
         if path.suffix == ".h5ad":

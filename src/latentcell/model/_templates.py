@@ -144,6 +144,15 @@ def split_tensors(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Templa
     )
 
 
+def check_posterior(module: Autoencoder, templates: Templates) -> None:
+    """Refuse posteriors from which the module cannot draw a code (`ValueError`, `KeyError`)."""
+    with local_random_state(0), torch.inference_mode():
+        z = module.latent.draw(templates.posterior_of(np.arange(1)))
+        mean = module.latent.mean(templates.posterior_of(np.arange(len(templates))))
+    if mean.shape != (len(templates), module.latent.n_latent) or z.shape != (1, module.latent.n_latent):
+        raise ValueError(f"codes of {tuple(mean.shape)}, not {(len(templates), module.latent.n_latent)}")
+
+
 def describe(templates: Templates, rows: np.ndarray, spec: "DataSpec") -> pd.DataFrame:
     """Names of batch, label and covariates of cells `rows`, under the keys of the training data."""
     columns: dict[str, Any] = {}

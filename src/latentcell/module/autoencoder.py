@@ -4,12 +4,12 @@ Every model with an encoder is this module with other parts. The equations meet 
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import Parameter
 from torch.nn import functional as F
@@ -26,8 +26,11 @@ from latentcell.nn.schedules import Schedule, as_schedule
 Batch = dict[str, Tensor]
 
 
-class Covariates:
+class Covariates(nn.Module):
     """Sizes of what is known about a cell besides its expression, and their design matrix.
+
+    Continuous covariates are standardised by mean and standard deviation of the cells a model is built on: in
+    units of years or of counts their weights would move expression by orders of magnitude in one step.
 
     Parameters
     ----------
@@ -49,11 +52,23 @@ class Covariates:
         n_continuous_cov: int = 0,
         n_labels: int = 0,
     ) -> None:
+        super().__init__()
         self.n_batch = n_batch
         self.n_cats_per_cov = tuple(n_cats_per_cov)
         self.n_continuous_cov = n_continuous_cov
         self.n_labels = n_labels
         self.n_columns = n_batch + sum(self.n_cats_per_cov) + n_continuous_cov + n_labels
+        if n_continuous_cov:
+            self.register_buffer("center", torch.zeros(n_continuous_cov))
+            self.register_buffer("scale", torch.ones(n_continuous_cov))
+
+    center: Tensor
+    scale: Tensor
+
+    def start(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise continuous covariates by their mean and deviation (each one per covariate)."""
+        self.center.copy_(mean)
+        self.scale.copy_(torch.where(std > 0, std, 1.0))
 
     def design(self, tensors: Batch) -> Tensor:
         """One-hot categories and continuous values (cells x n_columns)."""
@@ -64,11 +79,18 @@ class Covariates:
         for i, n in enumerate(self.n_cats_per_cov):
             columns.append(_one_hot(tensors[REGISTRY_KEYS.CAT_COVS_KEY][:, i], n, x))
         if self.n_continuous_cov:
-            columns.append(tensors[REGISTRY_KEYS.CONT_COVS_KEY].to(x.dtype))
+            values = tensors[REGISTRY_KEYS.CONT_COVS_KEY].to(x.dtype)
+            columns.append((values - self.center.to(x.dtype)) / self.scale.to(x.dtype))
         if self.n_labels:
             labels = tensors[REGISTRY_KEYS.LABELS_KEY][:, 0]
             columns.append(_one_hot(labels, self.n_labels + 1, x)[:, :-1])
         return torch.cat(columns, dim=1)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # models saved before covariates were standardised took them as they are
+        for name, values in self.named_buffers():
+            state_dict.setdefault(prefix + name, torch.ones_like(values) * (name == "scale"))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class Autoencoder(BaseModuleClass):

@@ -268,8 +268,11 @@ class SpikeAndSlabLatent(nn.Module):
         return Code(z=z, mean=q.probs * level, mode=mode, qz=q, draw=draw, kl=self._kl(q))
 
     def set_unit(self, spread: Tensor) -> None:
-        """Report dimensions in units of `spread`, the standard deviation of the codes (n_latent)."""
-        self.unit.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+        """Report dimensions in units of `spread`, the standard deviation of the codes (n_latent).
+
+        Dimensions that do not vary (below 1e-20, where squares are 0 in single precision) keep the unit 1.
+        """
+        self.unit.copy_(torch.where(spread > 1e-20, spread, torch.ones_like(spread)))
 
     def sample_prior(self, n_cells: int, temperature: float = 1.0) -> Tensor:
         """Codes (n_cells x n_latent) from the prior, the slab's deviation times `temperature`."""

@@ -8,6 +8,7 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 from scipy import sparse
 
+from latentcell._checks import check_numbers
 from latentcell._errors import DataError
 
 _BLOCK = 2**22
@@ -77,4 +78,5 @@ def _matrix(adata: AnnData, layer: str | None) -> Any:
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("layers: adata.X is empty; name layers that hold the values.")
+    check_numbers(matrix, layer or "X")
     return matrix

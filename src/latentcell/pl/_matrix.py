@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from latentcell._checks import check_numbers, usable
 from latentcell._errors import DataError
 
 _FEWEST_CELLS = 10
@@ -71,10 +72,11 @@ def dense_values(adata: AnnData, rows: np.ndarray, columns: np.ndarray, layer: s
     values = shown.X if layer is None else shown.layers[layer]
     if values is None:
         raise DataError("adata.X is empty; name a layer.")
+    check_numbers(values, layer or "X")
     values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
     values = values[np.ix_(row_places, column_places)]
-    if not np.isfinite(values).all():
-        gene = adata.var_names[columns[np.flatnonzero(~np.isfinite(values).all(axis=0))[0]]]
+    if not usable(values).all():
+        gene = adata.var_names[columns[np.flatnonzero(~usable(values).all(axis=0))[0]]]
         raise DataError(f"{layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
     return values
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import sparse
 
+from latentcell._checks import as_csr, usable
 from latentcell._errors import DataError
 
 from ._canvas import rasterize
@@ -155,10 +156,10 @@ def _moments(adata: AnnData, layer: str | None) -> _Moments:
 
 def _check_finite(adata: AnnData, layer: str | None, genes: slice, block: Any) -> None:
     """Raise a DataError that names the first gene of a block with a value that is NaN or infinite."""
-    if np.isfinite(block.data if sparse.issparse(block) else block).all():
+    if usable(block.data if sparse.issparse(block) else block).all():
         return
-    entries = block.tocoo() if sparse.issparse(block) else sparse.coo_array(block)
-    gene = adata.var_names[genes][entries.col[~np.isfinite(entries.data)].min()]
+    entries = as_csr(block).tocoo()
+    gene = adata.var_names[genes][entries.col[~usable(entries.data)].min()]
     raise DataError(f"layers: {layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
 
 

@@ -129,6 +129,8 @@ def seurat(
     counts = sparse.csr_matrix(canonical_csr(matrix))  # scanpy 1.11 cannot normalise sparse arrays
     n_cells = np.bincount(counts.indices, minlength=counts.shape[1])
     genes = n_cells >= min_cells
+    if not adata.n_obs or not adata.n_vars:
+        raise DataError(f"adata is empty: {adata.n_obs} cells x {adata.n_vars} genes.")
     if not genes.any():
         raise DataError(
             f"No gene is left: none has counts in min_cells={min_cells} cells (the best: {n_cells.max()}). "

@@ -115,6 +115,8 @@ def normalize_variance(
     check_matrix(matrix, adata.obs_names, adata.var_names, kind="non-negative", where=where)
 
     n_obs = adata.n_obs
+    if n_obs < 2:
+        raise DataError(f"{where} has {n_obs} cells; a variance needs at least 2.")
     mean, variance = _mean_variance(matrix)
     varies = variance > _ROUNDING * mean**2
     if varies.sum() < 1.5 * k:

@@ -9,6 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import _keys
+from latentcell._checks import check_numbers, usable
 from latentcell._codes import active_dims, dimension_names, down, stored_codes, where_on
 from latentcell._errors import DataError
 from latentcell.metrics.dimensions import dimension_aurocs
@@ -211,13 +212,15 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
     cross = np.zeros((adata.n_vars, codes.shape[1]))
     total, square = np.zeros(adata.n_vars), np.zeros(adata.n_vars)
     for rows, block in _blocks(adata, layer):
+        stored = block.data if sparse.issparse(block) else block
+        if not usable(stored).all():
+            bad = ~usable(block.toarray() if sparse.issparse(block) else block).all(axis=0)
+            gene = adata.var_names[int(np.flatnonzero(bad)[0])]
+            raise DataError(f"{layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
         cross += np.asarray(block.T @ centered[rows])
         total += np.asarray(block.sum(axis=0)).ravel()
         squared = block.multiply(block) if sparse.issparse(block) else np.square(block)
         square += np.asarray(squared.sum(axis=0)).ravel()
-    if not np.isfinite(square).all():
-        gene = adata.var_names[int(np.flatnonzero(~np.isfinite(square))[0])]
-        raise DataError(f"{layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
     variance = float((square - np.square(total) / adata.n_obs).sum())
     own = np.square(centered).sum(axis=0)
     explained = np.square(cross).sum(axis=0) / np.where(own > 0, own, 1.0)
@@ -231,6 +234,7 @@ def _blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix whose variance is explained with layer=")
+    check_numbers(matrix, layer or "X")
     step = max(1, _BLOCK // max(1, adata.n_vars))
     for start in range(0, adata.n_obs, step):
         rows = slice(start, min(start + step, adata.n_obs))

@@ -11,6 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import _keys
+from latentcell._checks import as_csr
 from latentcell.model._cells import place_of
 
 _RTOL = 1e-4
@@ -112,7 +113,7 @@ def stack(above: Any, below: Any) -> Any:
     if not sparse.issparse(above):
         below = below.toarray() if sparse.issparse(below) else np.asarray(below)
         return np.concatenate([np.asarray(above), _fitted(below, above.dtype)])
-    return sparse.vstack([above, _fitted(sparse.csr_matrix(below), above.dtype)], format="csr")
+    return sparse.vstack([above, _fitted(as_csr(below), above.dtype)], format="csr")
 
 
 def _fitted(values: Any, dtype: np.dtype) -> Any:
@@ -159,6 +160,6 @@ def _transformed(matrix: Any, total: float | None, log: bool) -> Any:
 def _are_close(values: Any, other: Any) -> bool:
     if not (sparse.issparse(values) or sparse.issparse(other)):
         return bool(np.allclose(values, other, rtol=_RTOL, atol=1e-6))
-    difference = sparse.csr_matrix(values) - sparse.csr_matrix(other)
-    allowed = sparse.csr_matrix(values) * _RTOL
+    difference = as_csr(values) - as_csr(other)
+    allowed = as_csr(values) * _RTOL
     return bool((abs(difference) - allowed).max() <= 1e-6)

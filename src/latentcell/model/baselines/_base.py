@@ -14,9 +14,9 @@ from scvi.model.base import BaseModelClass
 
 from latentcell import __version__, _keys
 from latentcell._checks import Kind, matrix_kind
-from latentcell._errors import DataError, ModelFileError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
-from latentcell.model import _files
+from latentcell.model import _files, _sound
 from latentcell.model._base import check_set_up
 from latentcell.model._cells import (
     DataSpec,
@@ -211,6 +211,8 @@ class AbstractBaseline(BaseModelClass):
             for start in range(0, len(rows), chunk_size):
                 rng = np.random.default_rng([seed, start])
                 x, z = draw_in_order(draw, rows[start : start + chunk_size], rng)
+                x = x.astype(np.float32, copy=False)
+                _sound.check_results(torch.from_numpy(x.data if sparse.issparse(x) else x), "a new cell")
                 if z is not None:
                     codes.append(z)
                 if self._scale == "counts":
@@ -292,18 +294,20 @@ class AbstractBaseline(BaseModelClass):
         """
         folder = Path(dir_path)
         record, tensors = _files.read(cls, folder, "cpu")
-        try:
+        with _sound.reading(folder):
             registry = _files.registry_from_json(record["registry"])
+            _sound.check_spec(DataSpec.from_registry(registry))
             model = cls(None, registry=registry, **_files.decode(record["params"]))
             if record["kind"] not in get_args(Kind):
                 raise ValueError(f"kind {record['kind']!r}")
             model._kind = record["kind"]
             fitted, model.templates_ = split_tensors(tensors)
             model.is_trained_ = model.templates_ is not None
-            if model.is_trained_:
+            if model.templates_ is not None:
+                _sound.check_templates(model.templates_, model.spec)
+                # a Poisson gene has an infinite size, the first value of a gene a score of minus infinity
+                _sound.check_finite(fitted, infinite=(".size", ".score"))
                 model._restore({name: value.numpy() for name, value in fitted.items()})
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{folder} is damaged or of another version: {error}") from error
         if adata is not None:
             model.attach(adata)
         return model

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
+from latentcell._checks import as_csr
 from latentcell.model._noise import Noise
 from latentcell.model._templates import Templates
 from latentcell.train.loading import Cells
@@ -42,7 +43,7 @@ def members_of(groups: Templates, cells: Cells) -> list[np.ndarray]:
 
 def rows_of_group(cells: Cells, rows: np.ndarray) -> sparse.csr_matrix:
     """Cells `rows` without stored zeros, each gene once."""
-    x = sparse.csr_matrix(cells.rows(rows))
+    x = as_csr(cells.rows(rows))
     x.sum_duplicates()
     x.eliminate_zeros()
     return x

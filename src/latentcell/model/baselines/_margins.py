@@ -6,6 +6,8 @@ import numpy as np
 from scipy import sparse, stats
 from scipy.special import digamma, ndtr, ndtri
 
+from latentcell.model._sound import check_positions, check_shape
+
 _LOG_SIZE = (-8.0, 14.0)
 """Logs of the smallest and largest size (inverse dispersion) that is looked for; beyond it is Poisson."""
 
@@ -76,6 +78,13 @@ class EmpiricalMargins(NamedTuple):
         below = np.cumsum(number) - number - np.arange(x.shape[1])[gene] * x.shape[0]
         return cls(value, ndtri(below / x.shape[0]), start)
 
+    def check(self, n_genes: int) -> None:
+        """Refuse arrays that are not of so many genes (`ValueError`)."""
+        check_shape("value", self.value, (None,))
+        check_shape("score", self.score, (len(self.value),))
+        check_shape("start", self.start, (n_genes,), "iu")
+        check_positions("start", self.start, max(len(self.value), 1))
+
     def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
         """Values at normal scores `z` (cells x genes); float32."""
         lowest = self.value[self.start]
@@ -107,6 +116,13 @@ class NegativeBinomialMargins(NamedTuple):
     def fit(cls, x: sparse.csc_matrix) -> Self:
         """Maximum likelihood, given counts (cells x genes)."""
         return cls(*fit_negative_binomial(value_counts(x), *x.shape))
+
+    def check(self, n_genes: int) -> None:
+        """Refuse arrays that are not of so many genes, or no parameters (`ValueError`)."""
+        check_shape("mean", self.mean, (n_genes,))
+        check_shape("size", self.size, (n_genes,))
+        if (self.mean < 0).any() or (self.size <= 0).any():
+            raise ValueError("a gene has a negative mean or size")
 
     def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
         """Counts at normal scores `z` (cells x genes); float32."""

@@ -10,6 +10,7 @@ from scipy import sparse
 from latentcell._errors import DataError
 from latentcell.model._base import own_params
 from latentcell.model._generation import check_choice
+from latentcell.model._sound import check_positions, check_shape, checked_csr
 from latentcell.train.loading import Cells
 
 from ._base import AbstractBaseline
@@ -150,6 +151,10 @@ class GaussianCopula(AbstractBaseline):
         for i in range(len(self._known_groups)):
             genes, offset, noise = (arrays[f"{i}.{name}"] for name in ("genes", "offset", "noise"))
             margins = self._margins(*(arrays[f"{i}.{name}"] for name in self._margins._fields))
-            stored = tuple(arrays[f"{i}.scores.{name}"] for name in ("data", "indices", "indptr"))
-            scores = sparse.csr_matrix(stored, shape=(len(stored[2]) - 1, len(genes)))
+            data, indices, indptr = (arrays[f"{i}.scores.{name}"] for name in ("data", "indices", "indptr"))
+            scores = checked_csr(data, indices, indptr, len(genes))
+            check_positions("genes", genes, len(self.spec.genes))
+            check_shape("offset", offset, (len(genes),))
+            check_shape("noise", noise, (len(genes),))
+            margins.check(len(genes))
             self._groups.append(_Group(genes, margins, Dependence(scores, offset, noise)))

@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 
 from latentcell._errors import DataError
 from latentcell.model._base import own_params
+from latentcell.model._sound import check_shape
 from latentcell.train.loading import Cells
 
 from ._base import AbstractBaseline
@@ -120,6 +121,12 @@ class PCAGaussian(AbstractBaseline):
         self._components, self._center = arrays["components"], arrays["center"]
         n_groups = len(self._known_groups)
         self._groups = [(arrays[f"{i}.mean"], arrays[f"{i}.factor"]) for i in range(n_groups)]
+        n_dims, n_genes = len(self._components), len(self.spec.genes)
+        check_shape("components", self._components, (n_dims, n_genes))
+        check_shape("center", self._center, (n_genes,))
+        for mean, factor in self._groups:
+            check_shape("mean", mean, (n_dims,))
+            check_shape("factor", factor, (None, n_dims))
 
 
 def covariance_factor(scores: np.ndarray) -> np.ndarray:

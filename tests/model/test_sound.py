@@ -1,0 +1,184 @@
+"""Saved models that lie, with checksums that fit: refused before memory is asked for or anything is drawn."""
+
+import hashlib
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import latentcell as lc
+from latentcell._errors import DataError, ModelFileError
+from latentcell.model import _sound
+
+
+def cells() -> ad.AnnData:
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(rng.poisson(3.0, size=(40, 8)).astype(np.float32) + 1)
+    adata.obs_names, adata.var_names = [f"c{i}" for i in range(40)], [f"g{i}" for i in range(8)]
+    adata.obs["label"] = pd.Categorical(np.array(["T", "B"])[np.arange(40) % 2])
+    return adata
+
+
+ARGUMENTS = {
+    "VAE": {"n_latent": 2, "hidden": (4,)},
+    "GaussianCopula": {},
+    "PCAGaussian": {"n_components": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Trained models by class. Not to be changed."""
+    found = {}
+    for name, arguments in ARGUMENTS.items():
+        adata, Model = cells(), getattr(lc.model, name)
+        Model.setup_anndata(adata, labels_key="label")
+        found[name] = Model(adata, **arguments)
+        found[name].train(**({"max_epochs": 1} if name == "VAE" else {}), enable_progress_bar=False)
+    return found
+
+
+@pytest.fixture
+def lie(models, tmp_path):
+    """Save a model of a class with another record or other weights, and load it."""
+
+    def try_it(name, record=None, weights=None):
+        folder = tmp_path / "model"
+        models[name].save(folder)
+        (path,) = folder.glob("*.safetensors")
+        values, text = load_file(path), json.loads((folder / "model.json").read_text())
+        if weights is not None:
+            weights(values)
+            save_file({key: value.contiguous() for key, value in values.items()}, path)
+        if record is not None:
+            record(text)
+        text |= {"format": 1, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        text.pop("checksum", None)
+        (folder / "model.json").write_text(json.dumps(text))
+        return lc.model.load(folder)
+
+    return try_it
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_truth_is_taken(lie, models, name):
+    np.testing.assert_array_equal(
+        np.asarray(lie(name).generate(5, seed=1).X.sum()),
+        np.asarray(models[name].generate(5, seed=1).X.sum()),
+    )
+
+
+def nested(depth):
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["params"].update(n_latent=10**9), "do not fit weights of"),
+        (lambda r: r["params"].update(hidden=[10**7, 10**7]), "do not fit weights of"),
+        (lambda r: r["params"].update(hidden=[1] * 10**5), "do not fit weights of"),
+        (lambda r: r["params"].update(n_latent=True), "must be positive whole numbers"),
+        (lambda r: r["train_defaults"].update(lr="x"), "is no argument of train"),
+        (lambda r: r["train_defaults"].update(colour=1), "train has no 'colour'"),
+        (lambda r: r["registry"].update(x=nested(900)), "damaged"),
+        (lambda r: r["registry"]["setup_args"].update(layer=[1]), "a key is not a name"),
+    ],
+)
+def test_records(lie, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        lie("VAE", record=change)
+
+
+def field(name, **entries):
+    return lambda r: r["registry"]["field_registries"][name]["state_registry"].update(entries)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (field("X", column_names={"array": ["g0"] * 8}), "genes are named twice"),
+        (field("X", column_names={"array": [{"a": 1}] * 8}), "genes are no names"),
+        (field("labels", categorical_mapping={"array": ["T", "T"]}), "labels are named twice"),
+        (field("labels", categorical_mapping={"array": [1.5, float("nan")]}), "one of the labels is NaN"),
+    ],
+)
+@pytest.mark.parametrize("name", ["VAE", "PCAGaussian"])
+def test_registries(lie, name, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        lie(name, record=change)
+
+
+def test_a_unit_that_divides_nothing():
+    _sound.check_unit(torch.tensor([0.1, 3.0]))
+    for unit in (0.0, 1e-40, -1.0):
+        with pytest.raises(ValueError, match="has no unit"):
+            _sound.check_unit(torch.tensor([0.1, unit]))
+
+
+def enormous(prefix):
+    def change(values):
+        for name, value in values.items():
+            if name.startswith(prefix) and name.endswith("weight"):
+                value.fill_(3e38)
+
+    return change
+
+
+def first_of(prefix, value):
+    def change(values):
+        name = next(key for key in values if key.startswith(prefix) and "num_batches" not in key)
+        values[name].view(-1)[0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("VAE", first_of("encoder.", torch.nan), "encoder.* holds values that are not finite"),
+        ("VAE", first_of("templates.covariates.labels", 7), "codes of categories that there are not"),
+        ("VAE", first_of("templates.weight", -1.0), "cells weigh nothing"),
+        ("VAE", first_of("templates.posterior.scale", torch.inf), "scale holds values that are not finite"),
+        ("VAE", lambda v: v.pop("templates.posterior.scale"), "scale"),
+        ("VAE", lambda v: v.update({"templates.library": torch.ones(3)}), "weight has"),
+        ("PCAGaussian", first_of("components", torch.nan), "components holds values that are not finite"),
+        ("PCAGaussian", lambda v: v.update(center=v["center"][:-1]), "center is float64 of shape"),
+        ("GaussianCopula", first_of("0.mean", -1.0), "negative mean or size"),
+        ("GaussianCopula", first_of("0.genes", 99), "positions that there are not"),
+        ("GaussianCopula", first_of("0.scores.indices", 10**6), "damaged"),
+        ("GaussianCopula", lambda v: v.update({"0.noise": v["0.noise"][:-1]}), "noise is float32 of shape"),
+    ],
+)
+def test_weights(lie, name, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        lie(name, weights=change)
+
+
+def test_results_that_are_not_finite_are_not_given(lie):
+    """Finite weights, so large that what comes out is not: the cell is named."""
+    model = lie("VAE", weights=enormous("encoder."))
+    with pytest.raises(DataError, match="what the model makes of cell 'c0' is NaN or infinite"):
+        model.get_latent_representation(cells())
+
+
+def test_new_cells_that_are_not_finite_are_not_given(lie):
+    model = lie("VAE", weights=enormous("decoder."))
+    with pytest.raises(DataError, match="a new cell is NaN or infinite"):
+        model.generate(3)
+
+
+def test_the_first_bad_cell_is_named():
+    values = torch.tensor([[1.0, 2.0], [3.0, torch.nan]])
+    _sound.check_results(values[:1], ["a"])
+    with pytest.raises(DataError, match="cell 'b'"):
+        _sound.check_results(values, ["a", "b"])
+    with pytest.raises(DataError, match="cannot be drawn"), _sound.drawing():
+        torch.poisson(torch.tensor([-1.0]))
