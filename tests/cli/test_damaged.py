@@ -76,6 +76,32 @@ def test_a_file_that_crashes_hdf5_does_not_take_the_process_along(cells, monkeyp
         _cells.read(cells)
 
 
+def test_the_look_at_a_file_goes_on_after_what_cannot_be_read(broken, monkeypatch):
+    """It ended there, and the process crashed on what came after."""
+    with h5py.File(broken, "r+") as file:
+        circle(file)
+        names: set[str] = set(file.attrs)
+        file.visititems(lambda _, item: names.update(item.attrs))
+    seen = set()
+
+    def fail(self, name):
+        seen.add(name)
+        raise OSError(name)
+
+    monkeypatch.setattr(h5py.AttributeManager, "__getitem__", fail)
+    _cells._look(broken)
+    assert seen == names
+
+    def lost(*args):
+        raise RuntimeError("no such object")
+
+    seen.clear()
+    monkeypatch.setattr(h5py.h5o, "get_info", lost)
+    monkeypatch.setattr(_cells, "_MOST", 500)
+    _cells._look(broken)
+    assert seen == names
+
+
 def test_a_column_of_matrices_is_refused(cells, tmp_path):
     adata = ad.read_h5ad(cells)
     adata.obs["batch"] = [adata.X[0]] * adata.n_obs

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _LARGEST = 2**24
 """Values of a data set that the child process reads; of larger ones it looks at the list of chunks only."""
 
+_MOST = 100_000
+"""Parts of a file that the child process looks at; links may lead round in circles."""
+
 
 def read(path: Path) -> "AnnData":
     """The cells of an .h5ad file.
@@ -75,29 +78,37 @@ def _survives(path: Path) -> bool:
 
 
 def _look(path: Path) -> None:
-    """Open every group, data set and attribute of a file once."""
+    """Open every group, data set and attribute of a file once; what cannot be read is passed over."""
     import h5py
 
     with h5py.File(path, "r") as file:
         waiting, seen = [file["/"]], set()
-        while waiting:
+        for _ in range(_MOST):
+            if not waiting:
+                return
             item = waiting.pop()
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                continue
-            seen.add(address)
-            for name in list(item.attrs):
-                with contextlib.suppress(Exception):
-                    item.attrs[name]
+            with contextlib.suppress(Exception):
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:
+                    continue
+                seen.add(address)
+            with contextlib.suppress(Exception):
+                for name in list(item.attrs):
+                    with contextlib.suppress(Exception):
+                        item.attrs[name]
             if isinstance(item, h5py.Group):
                 waiting.extend(_members(item))
-            elif item.size is not None:
-                with contextlib.suppress(Exception):
+                continue
+            with contextlib.suppress(Exception):
+                if item.size is not None:
                     item[()] if item.size <= _LARGEST else item.id.get_num_chunks()
 
 
 def _members(group: Any) -> Iterator[Any]:
-    for name in list(group):
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        found = list(group)
+    for name in found:
         with contextlib.suppress(Exception):
             yield group[name]
 
