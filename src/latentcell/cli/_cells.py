@@ -7,6 +7,7 @@ checked before anything uses them.
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,11 +83,11 @@ def _look(path: Path) -> None:
     import h5py
 
     with h5py.File(path, "r") as file:
-        waiting, seen = [file["/"]], set()
+        waiting, seen = deque([file["/"]]), set()
         for _ in range(_MOST):
             if not waiting:
                 return
-            item = waiting.pop()
+            item = waiting.popleft()
             with contextlib.suppress(Exception):
                 address = h5py.h5o.get_info(item.id).addr
                 if address in seen:
