@@ -1,8 +1,8 @@
 """Reading files of cells that may be damaged: an error says so, and the process lives on.
 
-The HDF5 library crashes on some damaged files and never comes to an end with others; scipy's routines crash on
-sparse matrices whose indices lie outside. So a child process looks at the file first, where that is cheap, and
-sparse matrices are checked before anything uses them.
+The HDF5 library crashes on some damaged files and never comes to an end with others; scipy's routines crash
+on sparse matrices whose indices lie outside. So a child process looks at the file first, where that is cheap,
+and sparse matrices are checked before anything uses them.
 """
 
 import contextlib
