@@ -40,6 +40,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fuzz_cases import CANARY, KINDS, Pristine, clean, prepare, read_pristine
 
+from latentcell.cli import _cells
+
 SHARES = {"model folder": 0.97, "cells file": 0.02, "command line": 0.01}
 MEMORY = 6 * 2**30
 PER_WORKER = 4000
@@ -296,6 +298,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, folder: Path) -> int:
     fork = get_context("fork")
+    _cells._PATIENCE = args.limit / 3  # a file that HDF5 never ends with is a case that is refused
     first = fork.Process(target=prepare, args=(folder,))  # no threads in this process, which is forked
     first.start()
     first.join()

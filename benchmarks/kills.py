@@ -63,7 +63,7 @@ from latentcell.train.run import CHECKPOINT
 MODELS = ("AE", "VAE", "VSC", "CVAE", "DCA", "DisentangledVAE")
 EPOCHS = 3
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link")
-PATIENCE = 120.0  # seconds after which a process hangs
+PATIENCE = 900.0  # seconds after which a process hangs
 BEFORE, AFTER, NOTHING = "before", "after", "nothing"
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 
 import anndata as ad
 import h5py
@@ -74,6 +75,46 @@ def test_a_file_that_crashes_hdf5_does_not_take_the_process_along(cells, monkeyp
     monkeypatch.setattr(_cells, "_look", lambda path: os.kill(os.getpid(), signal.SIGSEGV))
     with pytest.raises(DataError, match="is damaged: the HDF5 library crashes on it"):
         _cells.read(cells)
+
+
+def test_a_file_that_holds_hdf5_up_for_ever_is_given_up(cells, monkeypatch):
+    monkeypatch.setattr(_cells, "_look", lambda path: time.sleep(600))
+    monkeypatch.setattr(_cells, "_PATIENCE", 0.2)
+    fork, children = os.fork, []
+    monkeypatch.setattr(os, "fork", lambda: children.append(fork()) or children[-1])
+    start = time.monotonic()
+    with pytest.raises(DataError, match="the HDF5 library never comes to an end with it"):
+        _cells.read(cells)
+    assert time.monotonic() - start < 60
+    assert len(children) == 1
+    with pytest.raises(ChildProcessError):
+        os.waitpid(children[0], os.WNOHANG)  # it is not left behind
+
+
+def test_the_look_at_a_file_goes_on_after_what_cannot_be_read(broken, monkeypatch):
+    """It ended there, and the process crashed on what came after."""
+    with h5py.File(broken, "r+") as file:
+        circle(file)
+        names: set[str] = set(file.attrs)
+        file.visititems(lambda _, item: names.update(item.attrs))
+    seen = set()
+
+    def fail(self, name):
+        seen.add(name)
+        raise OSError(name)
+
+    monkeypatch.setattr(h5py.AttributeManager, "__getitem__", fail)
+    _cells._look(broken)
+    assert seen == names
+
+    def lost(*args):
+        raise RuntimeError("no such object")
+
+    seen.clear()
+    monkeypatch.setattr(h5py.h5o, "get_info", lost)
+    monkeypatch.setattr(_cells, "_MOST", 500)
+    _cells._look(broken)
+    assert seen == names
 
 
 def test_a_column_of_matrices_is_refused(cells, tmp_path):

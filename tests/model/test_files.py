@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 
 import anndata as ad
 import numpy as np
@@ -313,3 +314,13 @@ def test_the_path_is_named_where_a_model_cannot_be_saved(models, tmp_path, monke
         models[0].save(tmp_path / "model")
     assert error.value.errno == errno.EROFS
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_weights_that_cannot_be_read_are_no_model(models, tmp_path):
+    models[0].save(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(weights)
+    with pytest.raises(ModelFileError, match=r"model\.safetensors cannot be read: .*symbolic links"):
+        lc.model.load(tmp_path / "model")

@@ -107,7 +107,7 @@ def field(name, **entries):
         (field("X", column_names={"array": ["g0"] * 8}), "genes are named twice"),
         (field("X", column_names={"array": [{"a": 1}] * 8}), "genes are no names"),
         (field("labels", categorical_mapping={"array": ["T", "T"]}), "labels are named twice"),
-        (field("labels", categorical_mapping={"array": [1.5, float("nan")]}), "one of the labels is NaN"),
+        (field("labels", categorical_mapping={"array": [1.5, float("nan")]}), "NaN is no number"),
     ],
 )
 @pytest.mark.parametrize("name", ["VAE", "PCAGaussian"])

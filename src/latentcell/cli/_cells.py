@@ -1,12 +1,15 @@
 """Reading files of cells that may be damaged: an error says so, and the process lives on.
 
-The HDF5 library is known to crash on some damaged files, and scipy's routines on sparse matrices whose
-indices lie outside. So a child process looks at the file first, where that is cheap, and sparse matrices are
-checked before anything uses them.
+The HDF5 library crashes on some damaged files and never comes to an end with others; scipy's routines crash
+on sparse matrices whose indices lie outside. So a child process looks at the file first, where that is cheap,
+and sparse matrices are checked before anything uses them.
 """
 
 import contextlib
 import os
+import signal
+import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**24
 """Values of a data set that the child process reads; of larger ones it looks at the list of chunks only."""
+
+_PATIENCE, _SPEED = 60.0, 1e7
+"""Seconds that it may take for a small file, and bytes in each further second."""
+
+_MOST = 100_000
+"""Parts of a file that the child process looks at; links may lead round in circles."""
 
 
 def read(path: Path) -> "AnnData":
@@ -35,8 +44,9 @@ def read(path: Path) -> "AnnData":
     import anndata as ad
     import h5py  # noqa: F401  loaded here, so that the child process need not
 
-    if not _survives(path):
-        raise DataError(f"{path} is damaged: the HDF5 library crashes on it. Copy it anew from its source")
+    trouble = _trouble(path)
+    if trouble is not None:
+        raise DataError(f"{path} is damaged: the HDF5 library {trouble}. Copy it anew from its source")
     try:
         adata = ad.read_h5ad(path)
         _check_sparse(adata)
@@ -58,10 +68,10 @@ def reason(error: BaseException) -> str:
     )
 
 
-def _survives(path: Path) -> bool:
-    """Whether a child process that looks at all of the file lives; True where none can be made."""
+def _trouble(path: Path) -> str | None:
+    """What becomes of a child process that looks at all of the file; None if nothing, or none can be made."""
     if not hasattr(os, "fork"):
-        return True
+        return None
     child = os.fork()
     if child == 0:
         # nothing of the parent's may run here: neither its cleaning up nor its output
@@ -71,33 +81,62 @@ def _survives(path: Path) -> bool:
             os.dup2(null, 2)
             _look(path)
         os._exit(0)
-    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    status = None
+    try:
+        status = _end_of(child, _PATIENCE + path.stat().st_size / _SPEED)
+    finally:
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if status is None:
+        return "never comes to an end with it"
+    return "crashes on it" if os.WIFSIGNALED(status) else None
+
+
+def _end_of(child: int, seconds: float) -> int | None:
+    """The status of a child process that ends in time, else None."""
+    end, pause = time.monotonic() + seconds, 0.001
+    while time.monotonic() < end:
+        process, status = os.waitpid(child, os.WNOHANG)
+        if process:
+            return status
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.1)
+    return None
 
 
 def _look(path: Path) -> None:
-    """Open every group, data set and attribute of a file once."""
+    """Open every group, data set and attribute of a file once; what cannot be read is passed over."""
     import h5py
 
     with h5py.File(path, "r") as file:
-        waiting, seen = [file["/"]], set()
-        while waiting:
-            item = waiting.pop()
-            address = h5py.h5o.get_info(item.id).addr
-            if address in seen:
-                continue
-            seen.add(address)
-            for name in list(item.attrs):
-                with contextlib.suppress(Exception):
-                    item.attrs[name]
+        waiting, seen = deque([file["/"]]), set()
+        for _ in range(_MOST):
+            if not waiting:
+                return
+            item = waiting.popleft()
+            with contextlib.suppress(Exception):
+                address = h5py.h5o.get_info(item.id).addr
+                if address in seen:
+                    continue
+                seen.add(address)
+            with contextlib.suppress(Exception):
+                for name in list(item.attrs):
+                    with contextlib.suppress(Exception):
+                        item.attrs[name]
             if isinstance(item, h5py.Group):
                 waiting.extend(_members(item))
-            elif item.size is not None:
-                with contextlib.suppress(Exception):
+                continue
+            with contextlib.suppress(Exception):
+                if item.size is not None:
                     item[()] if item.size <= _LARGEST else item.id.get_num_chunks()
 
 
 def _members(group: Any) -> Iterator[Any]:
-    for name in list(group):
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        found = list(group)
+    for name in found:
         with contextlib.suppress(Exception):
             yield group[name]
 

@@ -56,7 +56,7 @@ def best_correlation(z: Any, factors: Any) -> pd.DataFrame:
     factor_0    0.7    1
     factor_1    1.0    0
     """
-    codes, read = check_codes_and_factors(z, factors)
+    codes, read = check_codes_and_factors(z, factors, any_scale=True)
     r = absolute_correlations(codes, read)
     return per_factor(read, r.max(axis=0), r.argmax(axis=0))
 
@@ -101,7 +101,7 @@ def matched_correlation(z: Any, factors: Any) -> pd.DataFrame:
     >>> round(float(lc.metrics.matched_correlation(z, factors)["value"].mean()), 3)
     1.0
     """
-    codes, read = check_codes_and_factors(z, factors)
+    codes, read = check_codes_and_factors(z, factors, any_scale=True)
     r = absolute_correlations(codes, read)
     dims, columns = linear_sum_assignment(r, maximize=True)
     values, matched = np.zeros(len(read)), np.full(len(read), -1)

@@ -36,9 +36,11 @@ class Factor:
         return self.values[:, None] == np.arange(len(self.levels))
 
 
-def check_codes_and_factors(z: Any, factors: Any) -> tuple[np.ndarray, list[Factor]]:
+def check_codes_and_factors(
+    z: Any, factors: Any, *, any_scale: bool = False
+) -> tuple[np.ndarray, list[Factor]]:
     """Give codes as floats (cells x dimensions), and one `Factor` for each column of `factors`."""
-    codes = check_codes(z)
+    codes = check_codes(z, any_scale=any_scale)
     table = _as_table(factors)
     if len(table) != len(codes):
         raise DataError(f"factors has {len(table)} rows for {len(codes)} cells in z.")

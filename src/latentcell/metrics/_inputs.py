@@ -10,8 +10,12 @@ from latentcell._checks import usable
 from latentcell._errors import DataError
 
 
-def check_codes(z: Any, *, name: str = "z") -> np.ndarray:
-    """Give codes as a dense float array, cells x dimensions; refuse anything not finite."""
+def check_codes(z: Any, *, name: str = "z", any_scale: bool = False) -> np.ndarray:
+    """Give codes as a dense float array, cells x dimensions; refuse anything not finite.
+
+    Numbers beyond single precision, whose squares overflow, are refused as well unless a metric takes
+    `any_scale`.
+    """
     codes = np.asarray(z)
     if codes.dtype.kind not in "biuf":
         raise DataError(
@@ -22,7 +26,7 @@ def check_codes(z: Any, *, name: str = "z") -> np.ndarray:
             f"{name} must be cells x dimensions; its shape is {codes.shape}. "
             f"Use {name}.reshape(-1, 1) for one."
         )
-    finite = usable(codes).all(axis=1)
+    finite = (np.isfinite(codes) if any_scale else usable(codes)).all(axis=1)
     if not finite.all():
         first = ", ".join(map(str, np.flatnonzero(~finite)[:3]))
         raise DataError(

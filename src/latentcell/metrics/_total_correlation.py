@@ -56,7 +56,7 @@ def total_correlation(z: Any) -> float:
     >>> round(lc.metrics.total_correlation(np.stack([a, a + b], axis=1)), 1)  # about log(2) / 2
     0.4
     """
-    codes = check_codes(z)
+    codes = check_codes(z, any_scale=True)
     if len(codes) < 2:
         raise DataError(f"z has {len(codes)} cells; at least 2 are needed.")
     standard = standardised(codes[:, np.ptp(codes, axis=0) > 0])

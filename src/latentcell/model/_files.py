@@ -147,6 +147,8 @@ def _read_weights(folder: Path, record: dict[str, Any], device: str) -> dict[str
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise ModelFileError(f"{folder} has no {path.name}") from error
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
     if _digest(data) != record["sha256"]:
         raise ModelFileError(f"{path} is damaged: its checksum is not the one in {RECORD}")
     try:
