@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -309,6 +309,10 @@ class AbstractAdversarial(AbstractGenerator):
             layer("critic", "score", 1, "projection on the label" if module.uses_labels else ""),
         ]
 
+    @classmethod
+    def _chains(cls, params: Mapping[str, Any], n_genes: int) -> list[tuple[Any, ...]]:
+        return [(params["n_latent"], *params["hidden"], n_genes), (n_genes, *params["critic_hidden"], 1)]
+
     @property
     def _n_latent(self) -> int:
         return self.module.latent.n_latent
@@ -405,6 +409,7 @@ class AbstractAdversarial(AbstractGenerator):
     def _fit_inverse(self, loader: CellLoader, seed: int) -> None:
         """Teach the inverse to find the noise behind drawn cells."""
         module = self.module
+        module.inverse.requires_grad_(True)
         optimizer = torch.optim.Adam(module.inverse.parameters(), lr=1e-3)
         with local_random_state(seed):
             for epoch in range(math.ceil(INVERSE_STEPS / len(loader))):
@@ -415,6 +420,7 @@ class AbstractAdversarial(AbstractGenerator):
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
+        module.inverse.requires_grad_(False)
         module.eval()
 
     def _placed(self, batch: Batch, n_steps: int, lr: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from scvi.model.base import BaseModelClass
 
 from latentcell._errors import DataError
 
-from ._cells import KEYS, dense, make_cells
+from ._cells import KEYS, LABELS, dense, make_cells
 
 RESULTS = {
     "get_latent_representation": "codes",
@@ -161,6 +161,17 @@ class Case:
         return changes(self)
 
     @cached_property
+    def draws_by_label(self) -> bool:
+        """Whether new cells can be asked for by label, which is found by asking."""
+        if not self.can("generate") or not self.can("labels"):
+            return False
+        try:
+            self.informed.generate(labels={LABELS[0]: 1})
+        except DataError as error:
+            return "labels do not steer" not in str(error)
+        return True
+
+    @cached_property
     def layers(self) -> tuple[str | None, ...]:
         """Matrices of :func:`make_cells` that it can model; None is ``X``."""
         return (None, "unit", "log") if self.can("any data") else (None,)
@@ -200,6 +211,7 @@ CAPABILITIES: dict[str, Callable[[Case], bool]] = {
     "any data": lambda case: case.models_any_data,
     "batches": _takes("setup_anndata", "batch_key"),
     "labels": _takes("setup_anndata", "labels_key"),
+    "cells by label": lambda case: case.draws_by_label,
     "covariates": _takes("setup_anndata", "categorical_covariate_keys", "continuous_covariate_keys"),
     "size factors": _takes("setup_anndata", "size_factor_key"),
     "epochs": _takes("train", "max_epochs", "batch_size", "train_size"),
