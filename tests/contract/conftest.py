@@ -25,7 +25,11 @@ CASES = [
     lc.testing.Case(lc.model.DisentangledVAE, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.GAN, arguments=ADVERSARIAL, counts_only=False),
     lc.testing.Case(
-        lc.model.ConditionalGAN, setup={"labels_key": "label"}, arguments=ADVERSARIAL, counts_only=False
+        lc.model.ConditionalGAN,
+        setup={"labels_key": "label"},
+        arguments=ADVERSARIAL,
+        counts_only=False,
+        epochs=60,
     ),
     lc.testing.Case(lc.model.GeneShuffle, counts_only=False),
     lc.testing.Case(lc.model.GaussianCopula, counts_only=True),

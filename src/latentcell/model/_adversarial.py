@@ -356,8 +356,10 @@ class AbstractAdversarial(AbstractGenerator):
         return name
 
     def _start_at_data(self, cells: Cells) -> None:
-        """Start the generator at the mean cell, and measure depth and unit."""
+        """Start the generator at the mean cell, and measure depth, unit and covariates."""
         module, moments, sizes = self.module, Moments(), []
+        if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
+            module.covariates.start(torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]))
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
             moments.add(batch[REGISTRY_KEYS.X_KEY])
             sizes.append(module.library(batch))

@@ -45,6 +45,8 @@ class Case:
         Arguments of the constructor; small sizes make the checks quick.
     counts_only
         Whether the class models counts and nothing else; None finds out by trying.
+    epochs
+        Of the model that knows all it can be told: enough to tell 3 kinds of 60 cells apart at a rate of 0.01.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Case:
     setup: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     counts_only: bool | None = None
+    epochs: int = 20
 
     @property
     def name(self) -> str:
@@ -151,7 +154,7 @@ class Case:
     @cached_property
     def informed(self) -> Any:
         """A model of counts that knows all it can be told of the cells, trained longer. Not to be changed."""
-        return self.train(make_cells(), self.keys, max_epochs=20, fit={"lr": 0.01})
+        return self.train(make_cells(), self.keys, max_epochs=self.epochs, fit={"lr": 0.01})
 
     @cached_property
     def traces(self) -> dict[str, list[str]]:
