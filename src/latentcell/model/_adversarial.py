@@ -292,7 +292,7 @@ class AbstractAdversarial(AbstractGenerator):
 
         Returns
         -------
-        See :meth:`VAE.get_architecture`. The generator is the decoder, the critic comes after the cells.
+        See :meth:`VAE.get_architecture`. There is no encoder; the critic comes after the cells.
         """
         module = self.module
 
@@ -303,7 +303,7 @@ class AbstractAdversarial(AbstractGenerator):
         likelihood = module.generator.likelihood
         return [
             layer("latent", "noise", module.latent.n_latent, "normal"),
-            *(layer("decoder", "linear", size, norm) for size in module.generator.body.sizes),
+            *(layer("generator", "linear", size, norm) for size in module.generator.body.sizes),
             layer("output", "genes", len(self.spec.genes), likelihood.detail),
             *(layer("critic", "linear", size, "leaky ReLU") for size in module.critic.sizes),
             layer("critic", "score", 1, "projection on the label" if module.uses_labels else ""),

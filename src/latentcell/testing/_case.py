@@ -46,7 +46,7 @@ class Case:
     counts_only
         Whether the class models counts and nothing else; None finds out by trying.
     epochs
-        Of the model that knows all it can be told: enough to tell 3 kinds of 60 cells apart at a rate of 0.01.
+        Of the model that knows all it can be told: enough to tell 3 kinds of 60 cells at a rate of 0.01.
 
     Examples
     --------
