@@ -430,6 +430,8 @@ def test_ends_may_be_codes(factors):
         ({"by": "gene3"}, "both a column of adata.obs and a gene"),
         ({"by": "constant"}, "'constant' has the same value in all cells"),
         ({"by": "one"}, "fewer than two categories"),
+        ({"by": "unknown"}, "fewer than two categories"),
+        ({"by": "twice"}, "categories that read the same"),
         ({"by": "few"}, "'few=rare' has 4 cells, 5 are needed"),
         ({"by": "hardly"}, "'hardly' is known of 9 cells, 10 are needed"),
         ({"by": "infinite"}, "infinite values"),
@@ -445,6 +447,8 @@ def test_bad_features_are_named(linear, arguments, message):
     adata, model = linear
     adata = adata.copy()
     adata.obs["gene3"], adata.obs["constant"], adata.obs["one"] = 1.0, 2.0, "x"
+    adata.obs["unknown"] = pd.Categorical([None] * 300, ["x", "y"])
+    adata.obs["twice"] = pd.Series([1, "1", "2"] * 100, index=adata.obs_names, dtype=object)
     adata.obs["few"] = ["rare"] * 4 + ["common"] * 296
     adata.obs["hardly"] = [*np.arange(9.0), *[np.nan] * 291]
     adata.obs["infinite"] = [np.inf, *np.arange(299.0)]

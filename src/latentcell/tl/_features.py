@@ -89,6 +89,10 @@ def _column(name: str, column: pd.Series) -> Features:
         return Features("number", [name], [name], known, values[:, None])
     codes, levels = pd.factorize(column[known].astype(object), sort=True)
     names = [f"{name}={level}" for level in levels]
+    if len(names) < 2:
+        raise DataError(f"by: obs[{name!r}] has fewer than two categories; there is nothing to tell apart")
+    if len(set(names)) < len(names):
+        raise DataError(f"by: obs[{name!r}] has categories that read the same; rename or join them")
     return Features("category", [name] * len(names), names, known, np.eye(len(names))[codes])
 
 
