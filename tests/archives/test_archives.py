@@ -26,10 +26,13 @@ def test_every_class_is_in_the_newest_archives():
     newest = {EXPECTED[path]["version"] for path in ARCHIVES}
     assert lc.__version__ in newest, f"python tests/archives/make.py tests/archives/{lc.__version__}"
     classes = {name for name in lc.model.__all__ if hasattr(getattr(lc.model, name), "save")}
-    for path in ARCHIVES:
-        if EXPECTED[path]["version"] == lc.__version__:
-            found = {model["class"] for model in EXPECTED[path]["models"].values()}
-            assert found == classes
+    found = {
+        model["class"]
+        for path in ARCHIVES
+        if EXPECTED[path]["version"] == lc.__version__
+        for model in EXPECTED[path]["models"].values()
+    }
+    assert found == classes
 
 
 def test_archives_are_small_and_hold_no_pickle():

@@ -136,8 +136,9 @@ def test_data_that_do_not_fit(cells, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "m").exists()
 
 
-def test_a_model_of_labels_needs_their_column(cells, tmp_path, capsys):
-    assert run("train", cells, "--model", "cvae", "-o", tmp_path / "m", "--quiet") == 1
+@pytest.mark.parametrize("name", _arguments.NEED_LABELS)
+def test_a_model_of_labels_needs_their_column(name, cells, tmp_path, capsys):
+    assert run("train", cells, "--model", name, "-o", tmp_path / "m", "--quiet") == 1
     assert "--labels-key" in one_line(capsys)
     assert not (tmp_path / "m").exists()
 
@@ -249,6 +250,23 @@ def test_train_then_embed(name, arguments, cells, tmp_path, capsys):
     assert list(after.obsm) == [f"X_{name}"]
     assert list(after.obs) == list(before.obs)
     np.testing.assert_array_equal(after.X.toarray(), before.X.toarray())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("gan", []), ("conditionalgan", ["--labels-key", "cell_type"])]
+)
+def test_train_then_generate_by_a_model_without_an_encoder(name, arguments, cells, tmp_path, capsys):
+    import latentcell as lc
+
+    model, out = tmp_path / "model", tmp_path / "new.h5ad"
+    arguments = [*arguments, "--layer", "counts", "--likelihood", "poisson", "--n-latent", 3, "--epochs", 2]
+    assert run("train", cells, "--model", name, "-o", model, *arguments, "--quiet") == 0
+    assert run("generate", model, "-n", 7, "--seed", 2, "-o", out, "--quiet") == 0
+    expected = lc.model.load(model).generate(7, seed=2)
+    np.testing.assert_array_equal(ad.read_h5ad(out).X.toarray(), expected.X.toarray())
+    capsys.readouterr()
+    assert run("embed", model, cells, "-o", tmp_path / "out.h5ad", "--quiet") == 1
+    assert "which has no encoder" in one_line(capsys)
 
 
 def test_same_seed_same_model(cells, tmp_path):

@@ -15,6 +15,7 @@ import latentcell as lc
 from latentcell.testing._cells import KEYS, make_cells
 
 SMALL = {"n_latent": 3, "hidden": (8,)}
+ADVERSARIAL = SMALL | {"critic_hidden": (8,)}
 CASES = [
     lc.testing.Case(lc.model.AE, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.VAE, arguments=SMALL, counts_only=False),
@@ -22,6 +23,14 @@ CASES = [
     lc.testing.Case(lc.model.CVAE, setup={"labels_key": "label"}, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.DCA, arguments=SMALL, counts_only=True),
     lc.testing.Case(lc.model.DisentangledVAE, arguments=SMALL, counts_only=False),
+    lc.testing.Case(lc.model.GAN, arguments=ADVERSARIAL, counts_only=False),
+    lc.testing.Case(
+        lc.model.ConditionalGAN,
+        setup={"labels_key": "label"},
+        arguments=ADVERSARIAL,
+        counts_only=False,
+        epochs=60,
+    ),
     lc.testing.Case(lc.model.GeneShuffle, counts_only=False),
     lc.testing.Case(lc.model.GaussianCopula, counts_only=True),
     lc.testing.Case(lc.model.PCAGaussian, counts_only=False),

@@ -274,6 +274,14 @@ class SteadyNoise(VAE):
         return super().get_elbo(*args, n_samples=min(n_samples, 1), **kwargs)
 
 
+class CovariatesAsTheyAre(AE):
+    def train(self, *args, **kwargs):
+        if hasattr(self.module.covariates, "center"):
+            self.module.covariates.center.zero_()
+            self.module.covariates.scale.fill_(1.0)
+        super().train(*args, **kwargs)
+
+
 class NoBound(VAE):
     def get_marginal_ll(self, *args, **kwargs):
         return super().get_marginal_ll(*args, **kwargs) * 2
@@ -356,6 +364,7 @@ BROKEN = {
         "the_cells_can_be_copied_pickled_and_written",
         "same_seed_same_bits",
         "models_in_one_process_are_independent",
+        "the_unit_of_a_covariate_does_not_matter",
         "cells_are_split_as_asked",
         "a_resumed_run_has_the_bits_of_an_unbroken_one",
         "settings_of_others_have_no_influence",
@@ -366,6 +375,7 @@ BROKEN = {
         "reconstructed_counts_follow_depth_and_codes_do_not",
         "decoded_cells_are_what_the_model_expects",
     },
+    CovariatesAsTheyAre: {"the_unit_of_a_covariate_does_not_matter"},
     SteadyNoise: {"the_elbo_is_seeded_and_steadier_with_more_draws"},
     NoBound: {"the_elbo_is_a_bound"},
     NoDraw: {"the_posterior_and_draws_from_it"},

@@ -13,8 +13,11 @@ MODELS = {
     "cvae": "CVAE",
     "dca": "DCA",
     "disentangledvae": "DisentangledVAE",
+    "gan": "GAN",
+    "conditionalgan": "ConditionalGAN",
 }
-LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb")
+NEED_LABELS = ("cvae", "conditionalgan")
+LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb", "relu", "identity")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")
 SCALES = ("counts", "cp10k", "log1p")
 SOURCES = ("posterior", "prior", "mixture")

@@ -6,7 +6,7 @@ from pathlib import Path
 from latentcell import _keys
 from latentcell._errors import DataError
 
-from ._arguments import LIKELIHOODS, MODELS, Commands, add_batch_key, add_seed, key, positive
+from ._arguments import LIKELIHOODS, MODELS, NEED_LABELS, Commands, add_batch_key, add_seed, key, positive
 from ._files import Steps, check_file, check_folder, given, read, write
 
 _TRAIN_EXAMPLES = """\
@@ -14,6 +14,7 @@ examples:
   latentcell train cells.h5ad --model vsc -o vsc_model
   latentcell train cells.h5ad --model vae --layer counts --likelihood nb --batch-key donor -o vae_model
   latentcell train cells.h5ad --model cvae --labels-key cell_type -o cvae_model
+  latentcell train cells.h5ad --model conditionalgan --labels-key cell_type -o gan_model
 """
 _EMBED_EXAMPLES = """\
 examples:
@@ -37,12 +38,14 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--layer", metavar="KEY", help="layer to model (default: X)")
     add_batch_key(parser)
     parser.add_argument(
-        "--labels-key", metavar="COLUMN", help="column of obs with labels, kept with the model; cvae needs it"
+        "--labels-key",
+        metavar="COLUMN",
+        help="column of obs with labels, kept with the model; cvae and conditionalgan need it",
     )
     parser.add_argument(
         "--likelihood",
         choices=LIKELIHOODS,
-        help="of continuous data, of values from 0 to 1, of counts (default: by the data)",
+        help="of continuous data, of values from 0 to 1, of counts, a GAN's of values (default: by the data)",
     )
     parser.add_argument("--n-latent", type=positive, metavar="N", help="dimensions of the code")
     parser.add_argument("--epochs", type=positive, metavar="N")
@@ -70,8 +73,8 @@ def train(args: argparse.Namespace) -> None:
     """Train a model and save it."""
     if args.out.exists() and not args.overwrite:
         raise DataError(f"{args.out} exists: choose another MODEL_DIR, or replace it with --overwrite")
-    if args.model == "cvae" and args.labels_key is None:
-        raise DataError("cvae needs labels: name their column of obs with --labels-key")
+    if args.model in NEED_LABELS and args.labels_key is None:
+        raise DataError(f"{args.model} needs labels: name their column of obs with --labels-key")
     say = Steps(args.quiet)
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
@@ -98,7 +101,7 @@ def embed(args: argparse.Namespace) -> None:
 
     model = lc.model.load(args.model)
     if not hasattr(model, "get_latent_representation"):
-        raise DataError(f"{args.model} holds a {type(model).__name__}, which has no codes of cells")
+        raise DataError(f"{args.model} holds a {type(model).__name__}, which has no encoder of cells")
     key = args.key_added or _keys.latent(type(model).__name__.lower())
     adata.obsm[key] = model.get_latent_representation(adata)
     write(adata, args.out)

@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -292,7 +292,7 @@ class AbstractAdversarial(AbstractGenerator):
 
         Returns
         -------
-        See :meth:`VAE.get_architecture`. The generator is the decoder, the critic comes after the cells.
+        See :meth:`VAE.get_architecture`. There is no encoder; the critic comes after the cells.
         """
         module = self.module
 
@@ -303,11 +303,15 @@ class AbstractAdversarial(AbstractGenerator):
         likelihood = module.generator.likelihood
         return [
             layer("latent", "noise", module.latent.n_latent, "normal"),
-            *(layer("decoder", "linear", size, norm) for size in module.generator.body.sizes),
+            *(layer("generator", "linear", size, norm) for size in module.generator.body.sizes),
             layer("output", "genes", len(self.spec.genes), likelihood.detail),
             *(layer("critic", "linear", size, "leaky ReLU") for size in module.critic.sizes),
             layer("critic", "score", 1, "projection on the label" if module.uses_labels else ""),
         ]
+
+    @classmethod
+    def _chains(cls, params: Mapping[str, Any], n_genes: int) -> list[tuple[Any, ...]]:
+        return [(params["n_latent"], *params["hidden"], n_genes), (n_genes, *params["critic_hidden"], 1)]
 
     @property
     def _n_latent(self) -> int:
@@ -352,8 +356,10 @@ class AbstractAdversarial(AbstractGenerator):
         return name
 
     def _start_at_data(self, cells: Cells) -> None:
-        """Start the generator at the mean cell, and measure depth and unit."""
+        """Start the generator at the mean cell, and measure depth, unit and covariates."""
         module, moments, sizes = self.module, Moments(), []
+        if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
+            module.covariates.start(torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]))
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
             moments.add(batch[REGISTRY_KEYS.X_KEY])
             sizes.append(module.library(batch))
@@ -405,6 +411,7 @@ class AbstractAdversarial(AbstractGenerator):
     def _fit_inverse(self, loader: CellLoader, seed: int) -> None:
         """Teach the inverse to find the noise behind drawn cells."""
         module = self.module
+        module.inverse.requires_grad_(True)
         optimizer = torch.optim.Adam(module.inverse.parameters(), lr=1e-3)
         with local_random_state(seed):
             for epoch in range(math.ceil(INVERSE_STEPS / len(loader))):
@@ -415,6 +422,7 @@ class AbstractAdversarial(AbstractGenerator):
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
+        module.inverse.requires_grad_(False)
         module.eval()
 
     def _placed(self, batch: Batch, n_steps: int, lr: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -233,7 +233,7 @@ class AbstractModel(BaseModelClass):
             _sound.check_finite(weights)
             spec = DataSpec.from_registry(registry)
             _sound.check_spec(spec)
-            _sound.check_sizes(params, spec, weights)
+            _sound.check_sizes(cls._chains(params, len(spec.genes)), weights)
             model = cls(None, registry=registry, **params)
             model.module.load_state_dict(weights)
             _sound.check_unit(model.module.state_dict().get("latent.unit", torch.ones(1)))
@@ -334,6 +334,11 @@ class AbstractModel(BaseModelClass):
                 self.templates_ = self._remember(rows[0], seed)
         if interrupted:
             raise KeyboardInterrupt
+
+    @classmethod
+    def _chains(cls, params: Mapping[str, Any], n_genes: int) -> list[tuple[Any, ...]]:
+        """Sizes of layers that follow one another, by arguments of the constructor."""
+        return [(n_genes, *params["hidden"], *params.get("head_sizes", ()), params["n_latent"])]
 
     @property
     @abstractmethod

@@ -371,8 +371,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         """Start biases, scales, covariates and encoder input at the means and deviations of the data."""
         likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
         if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
-            values = torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]).double()
-            self.module.covariates.start(values.mean(0).float(), values.std(0, correction=0).float())
+            self.module.covariates.start(torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]))
         moments = {"data": Moments(), "input": Moments()}
         library = Moments()
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):

@@ -24,7 +24,6 @@ from ._templates import Templates
 _LEAST_UNIT = 1e-30
 """Codes are divided by units; trained ones are about 1, or those of dimensions that are off in all cells."""
 
-_SIZES = ("hidden", "head_sizes")
 _CODES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
 
 
@@ -40,17 +39,17 @@ def reading(folder: Path) -> Iterator[None]:
         raise ModelFileError(f"{folder} is damaged or of another version: {what[:500]}") from error
 
 
-def check_sizes(params: Mapping[str, Any], spec: DataSpec, weights: Mapping[str, Tensor]) -> None:
+def check_sizes(chains: Sequence[Sequence[Any]], weights: Mapping[str, Tensor]) -> None:
     """Refuse sizes of layers that the weights do not have, before memory for them is asked for.
 
-    Every layer from genes to code has a matrix among the weights, so that all of them together cannot be
+    Every two neighbours in a chain have a matrix among the weights, so that all of them together cannot be
     larger than the file.
     """
-    sizes = [len(spec.genes), *(size for name in _SIZES for size in params.get(name, ())), params["n_latent"]]
+    sizes = [size for chain in chains for size in chain]
     if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in sizes):
-        raise ValueError(f"sizes of layers must be positive whole numbers, got {sizes[1:]}")
+        raise ValueError(f"sizes of layers must be positive whole numbers, got {sizes}"[:200])
     n_values = sum(value.numel() for value in weights.values())
-    if len(sizes) - 2 > len(weights) or sum(a * b for a, b in pairwise(sizes)) > n_values:
+    if len(sizes) - 2 > len(weights) or sum(a * b for chain in chains for a, b in pairwise(chain)) > n_values:
         named = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")
         raise ValueError(f"layers of {named} units do not fit weights of {n_values} values")
 

@@ -10,6 +10,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from latentcell.module.autoencoder import Autoencoder, Batch
+from latentcell.module.gan import GAN
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
@@ -144,7 +145,7 @@ def split_tensors(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], Templa
     )
 
 
-def check_posterior(module: Autoencoder, templates: Templates) -> None:
+def check_posterior(module: Autoencoder | GAN, templates: Templates) -> None:
     """Refuse posteriors from which the module cannot draw a code (`ValueError`, `KeyError`)."""
     with local_random_state(0), torch.inference_mode():
         z = module.latent.draw(templates.posterior_of(np.arange(1)))

@@ -65,9 +65,10 @@ class Covariates(nn.Module):
     center: Tensor
     scale: Tensor
 
-    def start(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise continuous covariates by their mean and deviation (each one per covariate)."""
-        self.center.copy_(mean)
+    def start(self, values: Tensor) -> None:
+        """Standardise continuous covariates by the mean and deviation of some cells (cells x covariates)."""
+        std = values.double().std(0, correction=0).float()
+        self.center.copy_(values.double().mean(0))
         self.scale.copy_(torch.where(std > 0, std, 1.0))
 
     def design(self, tensors: Batch) -> Tensor:

@@ -77,6 +77,10 @@ class Noise(nn.Module):
         """Where a cell was placed (cells x n_latent)."""
         return posterior["loc"]
 
+    def draw(self, posterior: dict[str, Tensor]) -> Tensor:
+        """The same: a cell has one place."""
+        return self.mean(posterior)
+
 
 class Generator(nn.Module):
     """Noise, depth and covariates to raw outputs, and what these mean.
@@ -130,7 +134,7 @@ class GAN(nn.Module):
     generator, averaged
         The generator in training, and the running mean of its weights.
     inverse
-        Predicts the noise a cell was drawn from; fitted after training.
+        Predicts the noise a cell was drawn from; fitted after training, without gradients in it.
     """
 
     free = None
@@ -161,7 +165,7 @@ class GAN(nn.Module):
         self.critic = Critic(n_genes + beside, critic_sizes, n_labels)
         self.inverse = nn.Sequential(
             body := MLP(n_genes + beside + n_labels, inverse_sizes), nn.Linear(body.n_out, n_latent)
-        )
+        ).requires_grad_(False)
         self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and deviation of log library sizes
         self.register_buffer("unit", torch.tensor(1.0))  # counts, or value, that features are relative to
         self.register_buffer("n_averaged", torch.tensor(0))

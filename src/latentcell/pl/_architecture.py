@@ -14,8 +14,17 @@ from matplotlib.textpath import TextPath
 
 from latentcell._errors import DataError
 
-_PARTS = ("input", "encoder", "latent", "decoder", "output")
-_COLORS = {"input": "0.45", "encoder": "C0", "latent": "C1", "decoder": "C2", "output": "0.45"}
+_COLORS = {
+    "input": "0.45",
+    "encoder": "C0",
+    "latent": "C1",
+    "decoder": "C2",
+    "generator": "C2",
+    "output": "0.45",
+    "critic": "C3",
+}
+_PARTS = tuple(_COLORS)
+_BRACKETED = tuple(part for part in _PARTS if part not in ("input", "output"))
 _KEYS = ("part", "name", "size")
 
 # Lengths in inches, type sizes in points.
@@ -55,9 +64,9 @@ def architecture(model: Any, *, ax: Axes | None = None) -> Axes:
     ----------
     model
         Model with a method ``get_architecture()``, or the list that it returns: one dict per layer from input
-        to output with ``part`` (``"input"``, ``"encoder"``, ``"latent"``, ``"decoder"`` or ``"output"``),
-        ``name``, ``size``, and optionally ``detail`` and ``branch``. Consecutive layers of one part with
-        different branches form a row.
+        to output with ``part`` (``"input"``, ``"encoder"``, ``"latent"``, ``"decoder"``, ``"generator"``,
+        ``"output"`` or ``"critic"``), ``name``, ``size``, and optionally ``detail`` and ``branch``.
+        Consecutive layers of one part with different branches form a row.
     ax
         Axes to draw on; its text is scaled to fit the size that the Axes have now. By default a new figure of
         the size that the drawing needs.
@@ -246,8 +255,8 @@ def _draw(ax: Axes, box: _Box, scale: float) -> None:
 
 
 def _bracket(ax: Axes, rows: Sequence[Sequence[_Box]], scale: float) -> None:
-    """Bars and names of encoder, latent and decoder at the left."""
-    for part in ("encoder", "latent", "decoder"):
+    """Bars and names of encoder, latent, decoder and so on at the left."""
+    for part in _BRACKETED:
         boxes = [box for row in rows for box in row if box.part == part]
         if not boxes:
             continue

@@ -12,7 +12,7 @@ from scvi.model.base import BaseModelClass
 
 from latentcell._errors import DataError
 
-from ._cells import KEYS, dense, make_cells
+from ._cells import KEYS, LABELS, dense, make_cells
 
 RESULTS = {
     "get_latent_representation": "codes",
@@ -45,6 +45,8 @@ class Case:
         Arguments of the constructor; small sizes make the checks quick.
     counts_only
         Whether the class models counts and nothing else; None finds out by trying.
+    epochs
+        Of the model that knows all it can be told: enough to tell 3 kinds of 60 cells at a rate of 0.01.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Case:
     setup: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     counts_only: bool | None = None
+    epochs: int = 20
 
     @property
     def name(self) -> str:
@@ -151,7 +154,7 @@ class Case:
     @cached_property
     def informed(self) -> Any:
         """A model of counts that knows all it can be told of the cells, trained longer. Not to be changed."""
-        return self.train(make_cells(), self.keys, max_epochs=20, fit={"lr": 0.01})
+        return self.train(make_cells(), self.keys, max_epochs=self.epochs, fit={"lr": 0.01})
 
     @cached_property
     def traces(self) -> dict[str, list[str]]:
@@ -159,6 +162,17 @@ class Case:
         from ._process import changes
 
         return changes(self)
+
+    @cached_property
+    def draws_by_label(self) -> bool:
+        """Whether new cells can be asked for by label, which is found by asking."""
+        if not self.can("generate") or not self.can("labels"):
+            return False
+        try:
+            self.informed.generate(labels={LABELS[0]: 1})
+        except DataError as error:
+            return "labels do not steer" not in str(error)
+        return True
 
     @cached_property
     def layers(self) -> tuple[str | None, ...]:
@@ -200,6 +214,7 @@ CAPABILITIES: dict[str, Callable[[Case], bool]] = {
     "any data": lambda case: case.models_any_data,
     "batches": _takes("setup_anndata", "batch_key"),
     "labels": _takes("setup_anndata", "labels_key"),
+    "cells by label": lambda case: case.draws_by_label,
     "covariates": _takes("setup_anndata", "categorical_covariate_keys", "continuous_covariate_keys"),
     "size factors": _takes("setup_anndata", "size_factor_key"),
     "epochs": _takes("train", "max_epochs", "batch_size", "train_size"),

@@ -12,6 +12,8 @@ KEYS = {
     "continuous_covariate_keys": ["age"],
 }
 """Everything besides expression that a model may be told of :func:`make_cells`."""
+LABELS = ("1", "2", "3")
+"""Labels of :func:`make_cells`."""
 
 
 def make_cells(n_cells: int = 60, n_genes: int = 20, seed: int = 0) -> ad.AnnData:

@@ -11,10 +11,8 @@ from scipy import sparse
 from latentcell._errors import NotTrainedError
 
 from ._case import Case
-from ._cells import dense, make_cells
+from ._cells import LABELS, dense, make_cells
 from ._promises import close, needs, promise, refused, same
-
-LABELS = ("1", "2", "3")
 
 
 def _sources(case: Case) -> tuple[Any, ...]:
@@ -77,7 +75,8 @@ def check_new_counts_are_counts(case: Case) -> None:
 @needs("generate", "labels")
 def check_labels_are_asked_for_by_name_in_any_order(case: Case) -> None:
     """A number per name, one name, or one per cell; unknown names are refused."""
-    for how in [how for how in _sources(case) if how != {"source": "prior"}]:
+    hows = [how for how in _sources(case) if how != {"source": "prior"}]
+    for how in hows or [{}] * case.can("cells by label"):
         broken = f"labels in generate({how}) do not come as asked for"
         new = case.informed.generate(labels={"2": 5, "3": 7}, **how)
         promise(list(new.obs["label"]) == ["2"] * 5 + ["3"] * 7, broken)
@@ -103,7 +102,7 @@ def check_labels_are_asked_for_by_name_in_any_order(case: Case) -> None:
         )
 
 
-@needs("generate", "labels")
+@needs("generate", "cells by label")
 def check_new_cells_of_a_label_are_like_its_cells(case: Case) -> None:
     """As the model reconstructs them: nearer to those of their label than to any other, up to chance."""
     cells, model = make_cells(), case.informed

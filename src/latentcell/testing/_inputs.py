@@ -136,6 +136,18 @@ def check_rows_come_in_the_order_asked_for(case: Case) -> None:
             close(some, whole[rows], f"{method}(indices={indices}) does not give those rows in that order")
 
 
+@needs("covariates")
+def check_the_unit_of_a_covariate_does_not_matter(case: Case) -> None:
+    """Age in days teaches a model what age in years does: weights start alike, and must end alike."""
+    found = []
+    for unit in (1.0, 1024.0):  # a power of two, so that rounding is the same
+        cells = make_cells()
+        cells.obs["age"] *= unit
+        model = case.train(cells, {"continuous_covariate_keys": ["age"]})
+        found.append(case.outcome(model))
+    close(found[1], found[0], "a covariate in another unit gives another model", atol=1e-4)
+
+
 @needs("encode")
 def check_rows_that_are_not_there_are_refused(case: Case) -> None:
     """Positions beyond the cells, of another type or shape, and none at all."""
@@ -291,6 +303,7 @@ CHECKS = (
     check_training_on_every_kind_of_matrix_is_the_same,
     check_the_layer_is_honoured,
     check_rows_come_in_the_order_asked_for,
+    check_the_unit_of_a_covariate_does_not_matter,
     check_rows_that_are_not_there_are_refused,
     check_a_view_is_refused_at_set_up,
     check_a_view_can_be_read,

@@ -237,6 +237,7 @@ def check_levels_that_no_cell_has_do_no_harm(case: Case) -> None:
         new = model.generate(50, seed=0)
         found = {*new.obs["batch"], *new.obs.get("label", ())}
         promise("ghost" not in found, "new cells are of a batch or label that no cell has")
+    if case.can("cells by label"):
         refused(
             lambda: model.generate(labels={"ghost": 3}),
             "'ghost'",

@@ -7,12 +7,13 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
-from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
+from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, DisentangledVAE
 from latentcell.model._variational import AbstractVariational
 
 from ._latent_genes import on_genes
 
-Model = TypeVar("Model", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE)
+Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE)
+Model = TypeVar("Model", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | GAN | ConditionalGAN)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
 
@@ -327,7 +328,7 @@ def cvae(
 
 
 def _embed(
-    model_class: type[Model],
+    model_class: type[Embedding],
     adata: AnnData,
     layer: str | None,
     mask_var: Mask,
@@ -337,7 +338,7 @@ def _embed(
     seed: int,
     progress: bool,
     model_args: dict[str, Any],
-) -> Model:
+) -> Embedding:
     keys = {"batch_key": batch_key}
     model = fit(model_class, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
     _write_codes(model, adata, layer, keys, key_added)
@@ -345,7 +346,7 @@ def _embed(
 
 
 def _write_codes(
-    model: Model, adata: AnnData, layer: str | None, keys: dict[str, str | None], key_added: str
+    model: Embedding, adata: AnnData, layer: str | None, keys: dict[str, str | None], key_added: str
 ) -> None:
     adata.obsm[key_added] = model.get_latent_representation()
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
