@@ -306,6 +306,27 @@ def test_directions_are_written_and_read(linear, tmp_path):
     assert again["params"]["model"] == "GAN"
 
 
+@pytest.mark.parametrize("source", ["projected", "generated"])
+def test_more_cells_of_a_gan_are_of_a_type_along_its_direction(linear, source):
+    """Real cells that were placed; and TL-GAN's way, generated ones with the labels of a classifier."""
+    real, model = linear
+    judge = LogisticRegression(max_iter=500).fit(real.X, real.obs["kind"])
+    cells = real.copy()
+    if source == "generated":
+        cells = model.generate(300, seed=1)
+        cells.obs["kind"] = judge.predict(cells.X)
+    table = lc.tl.latent_directions(cells, model, "kind", use_rep="X_gan")
+    assert table.loc[["kind=high", "kind=low"], "score"].min() > 0.95
+    others = cells[cells.obs["kind"] != "low"]
+    moved = lc.tl.move_along(others, model, "kind=low", [0, 1, 2, 4], use_rep="X_gan")
+    shares = (judge.predict(moved.X) == "low").reshape(4, -1).mean(1)
+    assert shares[0] < 0.1
+    assert (np.diff(shares) > 0).all()
+    assert shares[3] > 0.98
+    truth = model.module.averaged.head.weight.numpy()[:, :4] @ [0.0, -1.0, 0.0, -1.0]  # kind's own slopes
+    assert cosine(moved.var["change"], truth) > 0.95
+
+
 # --- cells that are moved ---
 
 
@@ -357,6 +378,31 @@ def test_a_conditional_model_is_told_each_cells_label():
     assert moved.obs["group"].tolist() == ["group1", "group2", "group3"]
     path = lc.tl.interpolate(adata, model, "group1", "group3", 3, labels="group2")
     assert path.obs["group"].tolist() == ["group2"] * 3
+
+
+def test_covariates_and_size_factors_are_those_of_the_cell():
+    rng = np.random.default_rng(0)
+    adata = ad.AnnData(rng.poisson(3.0, size=(30, 6)).astype(np.float32) + 1)
+    adata.obs["site"] = pd.Categorical(np.array(["x", "y", "z"])[np.arange(30) % 3])
+    adata.obs["dose"], adata.obs["size"] = rng.normal(size=30), rng.uniform(10, 20, 30)
+    keys = {"categorical_covariate_keys": ["site"], "continuous_covariate_keys": ["dose"]}
+    lc.model.VAE.setup_anndata(adata, size_factor_key="size", **keys)
+    model = lc.model.VAE(adata, n_latent=2, hidden=(4,))
+    model.train(2, enable_progress_bar=False)
+    adata.obsm["X_vae"] = model.get_latent_representation()
+    moved = lc.tl.move_along(adata, model, np.array([0.0, 1.0]), 0.5, use_rep="X_vae")
+    for row in (0, 13):
+        one = model.decode(
+            adata.obsm["X_vae"][[row]] + [0.0, 0.5],
+            covariates={key: adata.obs[key].iloc[row] for key in ("site", "dose")},
+            library_size=adata.obs["size"].iloc[row],
+        )
+        np.testing.assert_allclose(moved.X[row], one.X[0], rtol=1e-5)
+    for key in ("site", "dose", "size"):
+        without = adata.copy()
+        del without.obs[key]
+        with pytest.raises(DataError, match=f"obs has no '{key}', which the model was set up with"):
+            lc.tl.move_along(without, model, np.array([0.0, 1.0]), use_rep="X_vae")
 
 
 def test_generated_cells_are_moved_at_the_depth_they_were_drawn_at(factors):

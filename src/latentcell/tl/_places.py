@@ -89,20 +89,10 @@ class Told:
 def told_of(adata: AnnData, model: AbstractGenerator) -> Told:
     """What the model is told of cells: label, batch, covariates, depth."""
     spec = model.spec
-
-    def column(key: str | None) -> np.ndarray | None:
-        if key is None:
-            return None
-        if key not in adata.obs:
-            raise DataError(f"obs has no {key!r}, which the model was set up with")
-        return adata.obs[key].to_numpy()
-
-    return Told(
-        labels=column(spec.labels_key) if model.module.uses_labels else None,
-        batch=column(spec.batch_key),
-        covariates={key: adata.obs[key].to_numpy() for key in [*spec.categorical, *spec.continuous]},
-        library_size=_depths(adata, model),
-    )
+    batch = None if spec.batch_key is None else _column(adata, spec.batch_key)
+    labels = _column(adata, spec.labels_key) if model.module.uses_labels and spec.labels_key else None
+    covariates = {key: _column(adata, key) for key in [*spec.categorical, *spec.continuous]}
+    return Told(labels, batch, covariates, _depths(adata, model))
 
 
 def mean_expression(
@@ -132,6 +122,14 @@ def rank_changes(new: AnnData, change: np.ndarray) -> None:
     new.var["rank"] = pd.Series(-np.abs(change), index=new.var_names).rank(method="first").astype(int)
 
 
+def _column(adata: AnnData, key: str) -> np.ndarray:
+    if key not in adata.obs:
+        raise DataError(
+            f"obs has no {key!r}, which the model was set up with (there: {', '.join(adata.obs)})"
+        )
+    return adata.obs[key].to_numpy()
+
+
 def _depths(adata: AnnData, model: AbstractGenerator) -> np.ndarray | None:
     """Counts of each cell as the model counts them (cells); None where its data are no counts."""
     if model.module.likelihood.data_kind != "counts":
@@ -140,7 +138,7 @@ def _depths(adata: AnnData, model: AbstractGenerator) -> np.ndarray | None:
         return adata.obs["library_size"].to_numpy(dtype=float)
     key = model.spec.size_factor_key
     if key is not None:
-        return adata.obs[key].to_numpy(dtype=float)
+        return _column(adata, key).astype(float)
     genes = match_genes(adata.var_names, model.spec.genes)
     sizes = np.empty(adata.n_obs)
     for rows, block in row_blocks(adata, model.spec.layer):
