@@ -3,8 +3,8 @@
     python tests/archives/make.py tests/archives/0.2.0
     python tests/archives/make.py tests/archives/0.1.0-gans GAN ConditionalGAN
 
-Run it once for every released version, whenever the format of the files changes, and for the models (by class)
-that a version gains before its release. Archives are never made
+Run it once for every released version, whenever the format of the files changes, and for the models (by
+class) that a version gains before its release. Archives are never made
 anew: what an old version wrote is what users have. `test_archives.py` reads all of them.
 """
 

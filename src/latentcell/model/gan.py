@@ -32,10 +32,11 @@ class GAN(AbstractAdversarial):
     critic_hidden
         Units of the critic's layers, from genes to score.
     gene_likelihood
-        What the generator puts out. ``"nb"``: rates of negative binomial counts, whose dispersions are
-        learned as well; ``"poisson"``: rates of Poisson counts; ``"relu"``: values not below 0, with exact
-        zeros, as in scGAN; ``"identity"``: any values. ``"auto"``: ``"nb"`` for counts, ``"relu"`` for other
-        data without negative values, else ``"identity"``.
+        What the generator puts out. ``"poisson"``: rates of Poisson counts; ``"nb"``: of negative binomial
+        ones, whose dispersions are learned as well; ``"relu"``: values not below 0, with exact zeros, as in
+        scGAN; ``"identity"``: any values. ``"auto"``: ``"poisson"`` for counts, as the noise of codes makes
+        rates differ between cells already (negative binomial counts took twice as long and were told from
+        real ones as easily); ``"relu"`` for other data without negative values, else ``"identity"``.
     penalty_weight
         Weight of the gradient penalty (10 in the paper).
     decay

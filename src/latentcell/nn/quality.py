@@ -6,11 +6,11 @@ from torch import Tensor
 NEIGHBORS = 5
 
 
-def coverage(real: Tensor, generated: Tensor, k: int = NEIGHBORS) -> Tensor:
-    """Share of real cells that have a generated cell within the distance of their k-th real neighbour.
+def covered(real: Tensor, generated: Tensor, k: int = NEIGHBORS) -> Tensor:
+    """Whether real cells have a generated cell within the distance of their k-th real neighbour (cells).
 
-    Higher is better. As many real as generated cells of one distribution have 1 - 2^-k at best (0.97 with 5);
-    a generator that leaves out half of the cells has half.
+    The share of those is called coverage; higher is better. As many real as generated cells of one
+    distribution have 1 - 2^-k at best (0.97 with 5); a generator that leaves out half of the cells has half.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def coverage(real: Tensor, generated: Tensor, k: int = NEIGHBORS) -> Tensor:
     """
     among = torch.cdist(real, real)
     radius = among.kthvalue(min(k, len(real) - 1) + 1, dim=1).values  # the nearest is the cell itself
-    return (torch.cdist(real, generated).min(dim=1).values <= radius).float().mean()
+    return torch.cdist(real, generated).min(dim=1).values <= radius
 
 
 def energy_distance(real: Tensor, generated: Tensor) -> Tensor:

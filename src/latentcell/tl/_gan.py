@@ -77,7 +77,7 @@ def gan(
     >>> adata = lc.datasets.simulate_groups(seed=0)
     >>> model = lc.tl.gan(adata, "group", max_epochs=2, progress=False)
     >>> model.generate(labels={"rare": 3}).obs["group"].tolist(), adata.obsm["X_conditionalgan"].shape
-    (['rare', 'rare', 'rare'], (110, 32))
+    (['rare', 'rare', 'rare'], (90, 32))
     """
     model_class = GAN if labels_key is None else ConditionalGAN
     key_added = _keys.latent(model_class.__name__.lower()) if key_added is None else key_added

@@ -1,0 +1,234 @@
+"""GANs: groups of cells are all drawn, a run that loses some says so, cells find their codes again."""
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+import latentcell as lc
+from latentcell._errors import DataError, ModeCollapseWarning
+from latentcell.model._watch import COLLAPSED, LOST, Watch
+
+SHARES = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.06, 0.04])
+"""Of 8 groups, which have 3 of 24 genes each."""
+
+
+def eight_groups(kind: str, n_cells: int = 2000, seed: int = 0) -> ad.AnnData:
+    """Cells of 8 well separated groups (obs["group"]): counts of a depth of their own, or values."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(8, n_cells, p=SHARES)
+    profile = np.repeat(np.eye(8), 3, axis=1)
+    if kind == "counts":
+        rate = (1 + 14 * profile) / (1 + 14 * profile).sum(1, keepdims=True)
+        x = sparse.csr_matrix(rng.poisson(rate[group] * rng.lognormal(5, 0.3, n_cells)[:, None]))
+    else:
+        x = 3 * profile[group] + rng.normal(0, 0.5, (n_cells, 24))
+    adata = ad.AnnData(x.astype(np.float32))
+    adata.obs["group"] = [f"group{i}" for i in group]
+    return adata
+
+
+def group_of(x: np.ndarray) -> np.ndarray:
+    """The group whose three genes are highest."""
+    return x.reshape(len(x), 8, 3).sum(2).argmax(1)
+
+
+def trained(Model, adata, *, keys=None, fit=None, **arguments):
+    Model.setup_anndata(adata, **(keys or {}))
+    model = Model(adata, **arguments)
+    model.train(accelerator="cpu", enable_progress_bar=False, **(fit or {}))
+    return model
+
+
+LITTLE = {"max_epochs": 80, "batch_size": 64, "lr": 0.01, "n_critic": 2}
+
+
+def trained_a_little(Model, adata, **arguments):
+    """A small model that has learned the groups, and not the noise of each gene within them."""
+    sizes = {"n_latent": 8, "hidden": (32, 32), "critic_hidden": (32, 32), "decay": 0.99}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModeCollapseWarning)
+        return trained(Model, adata, fit=LITTLE, **sizes, **arguments)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A GAN of eight groups that was trained a little."""
+    return trained_a_little(lc.model.GAN, eight_groups("values", 600))
+
+
+# --- what is drawn ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["counts", "values"])
+def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
+    adata = eight_groups(kind)
+    model = trained(lc.model.GAN, adata)
+    new = model.generate(8000, seed=1).X
+    drawn = np.bincount(group_of(new.toarray() if sparse.issparse(new) else new), minlength=8) / 8000
+    real = np.bincount(group_of(adata.X.toarray() if kind == "counts" else adata.X), minlength=8) / 2000
+    np.testing.assert_allclose(drawn, real, rtol=0.25)
+    history = model.history["lowest_coverage_train"]["lowest_coverage_train"]
+    assert history.iloc[-5:].mean() > LOST
+
+
+def test_cells_of_a_label_are_of_its_group():
+    """Also of the rarest one, in numbers of one's own and in any order."""
+    adata = eight_groups("values", 600)
+    model = trained_a_little(lc.model.ConditionalGAN, adata, keys={"labels_key": "group"})
+    new = model.generate(labels={"group7": 200, "group0": 10, "group3": 200}, seed=1)
+    asked = np.repeat([7, 0, 3], [200, 10, 200])
+    assert new.obs["group"].tolist() == [f"group{i}" for i in asked]
+    assert (group_of(new.X) == asked).mean() > 0.97
+
+
+# --- a run that fails says so ---
+
+
+def test_a_generator_that_learns_nothing_is_reported():
+    adata = eight_groups("values", 600)
+    with pytest.warns(ModeCollapseWarning, match=r"near \d+% of the real ones only .*coverage_train"):
+        model = trained(
+            lc.model.GAN,
+            adata,
+            fit={"max_epochs": 27, "batch_size": 32, "lr": 0.0, "n_critic": 1},
+            hidden=(4,),
+            critic_hidden=(4,),
+        )
+    assert model.history["coverage_train"]["coverage_train"].iloc[-5:].mean() < COLLAPSED
+
+
+def test_a_young_run_is_not_judged():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModeCollapseWarning)
+        adata = eight_groups("values", 600)
+        trained(
+            lc.model.GAN,
+            adata,
+            fit={"max_epochs": 2, "batch_size": 32, "lr": 0.0},
+            hidden=(4,),
+            critic_hidden=(4,),
+        )
+
+
+def test_a_group_that_is_not_drawn_is_named(small):
+    """A generator that draws real cells, but for one group: most cells are covered, and one kind is not."""
+    adata, module = small.adata, small.module
+    cells = small._training_cells()
+    watch = Watch(module, cells, np.arange(600), seed=0)
+    groups = group_of(adata.X)
+    x = torch.from_numpy(np.asarray(adata.X))
+
+    def records(lost):
+        kept = np.flatnonzero(groups != lost)
+        chosen = np.random.default_rng(0).choice(kept, len(watch.rows))
+        drawn = module.draw
+        module.draw = lambda *args: x[chosen] + 0.01
+        try:
+            return [watch() for _ in range(5)]
+        finally:
+            module.draw = drawn
+
+    whole = records(lost=None)
+    assert whole[-1]["lowest_coverage_train"] > 0.8
+    assert watch.complaint(whole, adata.obs_names) is None
+    without = records(lost=2)
+    assert without[-1]["coverage_train"] > COLLAPSED
+    assert without[-1]["lowest_coverage_train"] < LOST
+    complaint = watch.complaint(without, adata.obs_names)
+    named = complaint.split("'")[1]
+    assert groups[adata.obs_names.get_loc(named)] == 2
+
+
+# --- codes of cells ---
+
+
+def test_a_drawn_cell_is_placed_where_it_came_from(small):
+    new = small.decode(np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32))
+    again = small.decode(small.project(ad.AnnData(new.X, var=small.adata.var)))
+    assert np.square(again.X - new.X).mean() < 0.05 * np.square(new.X - new.X.mean(0)).mean()
+
+
+def test_gradient_steps_make_cells_more_probable(small):
+    """Each cell's misfit, in units of what first places leave, and the prior of its code; to a minimum."""
+    x, residual = small.adata.X[:30], np.maximum(small.templates_.noise.residual, 0.05)
+
+    def misfit(codes):
+        error = (x - small.decode(codes).X) / residual
+        return 0.5 * np.square(error).sum(1) + 0.5 * np.square(codes).sum(1)
+
+    first, last = (small.project(indices=range(30), n_steps=n) for n in (0, 400))
+    assert (misfit(last) < misfit(first) + 1e-3).all()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        moved = last + rng.normal(size=last.shape).astype(np.float32) * 0.1
+        assert misfit(moved).mean() > misfit(last).mean()
+
+
+def test_a_cells_place_does_not_hang_on_the_other_cells(small):
+    whole = small.project(indices=range(20), n_steps=20)
+    for batch_size in (1, 7):
+        some = small.project(indices=[3, 19, 5], n_steps=20, batch_size=batch_size)
+        np.testing.assert_allclose(some, whole[[3, 19, 5]], rtol=1e-3, atol=1e-4)
+
+
+def test_the_path_between_two_cells_goes_from_one_to_the_other(small):
+    groups = group_of(small.adata.X)
+    start, end = (int(np.flatnonzero(groups == group)[0]) for group in (0, 1))
+    path = small.interpolate(small.project(indices=[start])[0], small.project(indices=[end])[0], steps=5)
+    found = group_of(path.X)
+    assert (found[0], found[-1]) == (0, 1)
+
+
+# --- arguments ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_latent": 0}, "n_latent, hidden and critic_hidden must be positive"),
+        ({"critic_hidden": (8, 0)}, "n_latent, hidden and critic_hidden must be positive"),
+        ({"penalty_weight": 0.0}, "penalty_weight must be above 0"),
+        ({"decay": 1.0}, r"decay must lie in \[0, 1\)"),
+        ({"gene_likelihood": "zinb"}, "gene_likelihood must be 'auto', 'nb', 'poisson'"),
+    ],
+)
+def test_arguments_of_the_network_out_of_range_are_refused(arguments, message):
+    adata = eight_groups("values", 50)
+    lc.model.GAN.setup_anndata(adata)
+    with pytest.raises(DataError, match=message):
+        lc.model.GAN(adata, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"batch_size": 1}, {"max_epochs": 0}, {"n_critic": 0}], ids=str)
+def test_arguments_of_training_out_of_range_are_refused(arguments):
+    adata = eight_groups("values", 50)
+    lc.model.GAN.setup_anndata(adata)
+    with pytest.raises(DataError, match="batch_size must be at least 2, max_epochs and n_critic 1"):
+        lc.model.GAN(adata).train(**arguments)
+
+
+def test_a_conditional_gan_needs_all_labels():
+    adata = eight_groups("values", 200)
+    lc.model.ConditionalGAN.setup_anndata(adata)
+    with pytest.raises(DataError, match=r"needs labels: ConditionalGAN\.setup_anndata\(adata, labels_key="):
+        lc.model.ConditionalGAN(adata)
+    lc.model.ConditionalGAN.setup_anndata(adata, labels_key="group", unlabeled_category="group3")
+    with pytest.raises(DataError, match="needs the label of every cell"):
+        lc.model.ConditionalGAN(adata)
+
+
+@pytest.mark.parametrize(
+    ("values", "likelihood"),
+    [("counts", "poisson"), ("log", "relu"), ("unit", "relu"), ("scaled", "identity")],
+)
+def test_the_output_follows_from_the_data(values, likelihood):
+    x = np.random.default_rng(0).poisson(3.0, (60, 6)).astype(np.float32) + 1
+    kinds = {"counts": x, "log": np.log1p(x), "unit": x / x.max(), "scaled": x - x.mean(0)}
+    adata = ad.AnnData(kinds[values])
+    lc.model.GAN.setup_anndata(adata)
+    assert lc.model.GAN(adata).params["gene_likelihood"] == likelihood
