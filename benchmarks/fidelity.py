@@ -88,9 +88,11 @@ def split(adata: ad.AnnData, key: str, seed: int) -> tuple[ad.AnnData, ad.AnnDat
     return train[filled].copy(), basis, judged
 
 
-def deep(name: str, source: str = "posterior", **arguments) -> Callable:
+def deep(name: str, source: str | None = "posterior", *, by_label: bool = True, **arguments) -> Callable:
     def generate(train: ad.AnnData, key: str, batch: str | None, want: list, seed: int) -> ad.AnnData:
         model = trained(train, name, tuple(arguments.items()), key, batch, seed)
+        if not by_label:
+            return model.generate(len(want), source=source, seed=seed)
         return model.generate(labels=want, source=source, seed=seed)
 
     return generate
@@ -157,6 +159,8 @@ GENERATORS: dict[str, Callable] = {
     "VSC": deep("VSC"),
     "AE": deep("AE", "mixture"),
     "DCA": deep("DCA", "mixture"),
+    "GAN": deep("GAN", None, by_label=False),
+    "ConditionalGAN": deep("ConditionalGAN", None),
     "GeneShuffle": baseline("GeneShuffle"),
     "GaussianCopula": baseline("GaussianCopula"),
     "GaussianCopula, empirical": baseline("GaussianCopula", margins="empirical"),
@@ -199,7 +203,7 @@ def table(args: argparse.Namespace) -> None:
             scores = lc.metrics.fidelity(
                 real[0],
                 new,
-                key,
+                key if key in new.obs else None,
                 real[1],
                 basis=real[2],
                 controls=first,
