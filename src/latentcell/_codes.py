@@ -107,12 +107,25 @@ def active_dims(adata: Any, key: str, codes: np.ndarray) -> np.ndarray:
     array([ True, False])
     """
     record = adata.uns.get(_keys.params(key))
-    unit_prior = isinstance(record, Mapping) and bool(record.get(_keys.UNIT_PRIOR, False))
-    variance = codes.var(axis=0)
-    limit = _ACTIVE if unit_prior else _ACTIVE * min(1.0, float(variance.max()))
-    active = (variance > limit) & (np.ptp(codes, axis=0) > 0)
+    active = varying_dims(codes, isinstance(record, Mapping) and bool(record.get(_keys.UNIT_PRIOR, False)))
     hard = _hard_codes(adata, key, codes)
     return active if hard is None else active & (hard != 0).any(axis=0)
+
+
+def varying_dims(codes: np.ndarray, unit_prior: bool) -> np.ndarray:
+    """Which dimensions vary enough to be active, see :func:`active_dims` (dimensions, booleans).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from latentcell._codes import varying_dims
+    >>> codes = np.array([[-0.09, 0.05], [0.09, -0.05]])
+    >>> varying_dims(codes, unit_prior=True), varying_dims(codes, unit_prior=False)
+    (array([False, False]), array([ True,  True]))
+    """
+    variance = codes.var(axis=0)
+    limit = _ACTIVE if unit_prior else _ACTIVE * min(1.0, float(variance.max()))
+    return (variance > limit) & (np.ptp(codes, axis=0) > 0)
 
 
 def where_on(adata: Any, key: str, codes: np.ndarray, threshold: float = 1.0) -> np.ndarray:

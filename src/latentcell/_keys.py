@@ -51,3 +51,6 @@ UNIT_PRIOR = "unit_prior"
 
 RANK_LATENT_GENES = "rank_latent_genes"
 """``uns`` key of the genes that dimensions move, in the form of ``sc.tl.rank_genes_groups``."""
+
+LATENT_DIRECTIONS = "latent_directions"
+"""``uns`` key of directions in latent space that are named after what they change."""

@@ -189,10 +189,37 @@ def test_names_of_lines_that_end_together_are_apart(path):
 def test_what_is_no_traversal_is_refused(path, cells):
     with pytest.raises(DataError, match="model.traverse"):
         lc.pl.latent_traversal(cells)
+    with pytest.raises(DataError, match="one place only"):
+        lc.pl.latent_traversal(path[[2, 2]])
     with pytest.raises(DataError, match="'none'"):
         lc.pl.latent_traversal(path, ["none"])
     with pytest.raises(DataError, match="n_genes must be at least 1"):
         lc.pl.latent_traversal(path, n_genes=0)
+
+
+def test_moved_cells_are_drawn_as_their_mean(path):
+    twice = AnnData(
+        np.concatenate([path.X, 3 * path.X]),
+        obs=pd.concat([path.obs, path.obs]).set_index(pd.Index([f"m{i}" for i in range(10)])),
+        var=path.var,
+        uns={"latentcell": {"direction": "type=B"}},
+    )
+    ax = lc.pl.latent_traversal(twice, ["up"])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [2, 4, 6, 8, 10])
+    assert ax.get_xlabel() == "type=B (steps)"
+    twice.obs["library_size"] = np.repeat([10.0, 30.0], 5)
+    ax = lc.pl.latent_traversal(twice, ["up"])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.log1p(1e3 * np.arange(1, 6)))
+
+
+def test_paths_are_drawn_from_start_to_end(path):
+    path.obs = pd.DataFrame({"step": [0.0, 0.5, 0.25, 1.0, 0.75]}, index=path.obs_names)
+    path.uns = {"latentcell": {"start": "B", "end": "T"}}
+    ax = lc.pl.latent_traversal(path, ["up"])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 2, 3, 4, 5])
+    assert ax.get_xlabel() == "B to T"
+    del path.uns["latentcell"]
+    assert lc.pl.latent_traversal(path, ["up"]).get_xlabel() == "path"
 
 
 # --- latent_genes ---

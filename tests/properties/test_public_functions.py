@@ -317,6 +317,13 @@ TL = {
     ),
     "describe_latent": lambda adata: lc.tl.describe_latent(adata, "X_code", "label"),
     "rank_latent_genes": lambda adata: lc.tl.rank_latent_genes(adata.copy(), trained("VAE")),
+    "latent_directions": lambda adata: lc.tl.latent_directions(
+        adata.copy(), trained("VAE"), ["label", *adata.var_names[:1]]
+    ),
+    "move_along": lambda adata: lc.tl.move_along(adata, trained("VAE"), np.array([1.0, -2.0])).X,
+    "interpolate": lambda adata: lc.tl.interpolate(
+        adata, trained("VAE"), "T", "B", 3, groupby="label", batch="a"
+    ).X,
     "enrich_latent_genes": lambda adata: lc.tl.enrich_latent_genes(
         ranked(), {str(i): adata.var_names[i:].tolist() for i in range(2)}, min_genes=1
     ),

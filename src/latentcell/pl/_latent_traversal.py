@@ -1,4 +1,4 @@
-"""What one latent dimension does to genes: expression along a traversal."""
+"""What happens to genes on a way through latent space: along a dimension, a direction, or a path."""
 
 from collections.abc import Sequence
 
@@ -25,17 +25,18 @@ def latent_traversal(
     unit: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw expression of genes along one latent dimension, all others held: what ``model.traverse`` returned.
+    """Draw expression of genes along a latent dimension, a direction, or a path between groups.
 
     One line per gene, with its name at the right end: genes that rise red, genes that fall blue, each the
     darker the more it changes. Counts are drawn as log(1 + counts per 10,000), so that genes of any level can
-    be compared; other data as they are.
+    be compared; other data as they are. Where several cells were moved, lines are their means.
 
     Parameters
     ----------
     adata
-        What ``traverse`` of a model returned, e.g. :meth:`latentcell.model.VSC.traverse`: one row per value
-        of the dimension. Nothing is written into it.
+        What ``traverse`` of a model returned (:meth:`latentcell.model.VSC.traverse`: one dimension moves, all
+        others are held), what :func:`latentcell.tl.move_along` returned for several amounts, or what
+        :func:`latentcell.tl.interpolate` did. Nothing is written into it.
     genes
         Genes to draw; by default those that change most between any two values.
     n_genes
@@ -52,7 +53,7 @@ def latent_traversal(
     Raises
     ------
     DataError
-        If this is no traversal, or a gene does not exist.
+        If this is nothing of these, or a gene does not exist.
 
     Examples
     --------
@@ -63,18 +64,13 @@ def latent_traversal(
     >>> ax.get_xlabel(), len(ax.lines)
     ('dim_0', 4)
     """
-    if "value" not in adata.obs or adata.n_obs < 2:
-        raise DataError('adata: obs has no "value", or one row only; draw what model.traverse(dim) returned.')
+    where, label = _way(adata)
     if n_genes < 1:
         raise DataError(f"n_genes must be at least 1, got {n_genes}")
     positions = np.arange(adata.n_vars) if genes is None else chosen_genes(adata, genes, n_genes)
-    along = adata.obs["value"].to_numpy(dtype=float)
-    order = np.argsort(along, kind="stable")
-    values = dense_values(adata, order, positions, None)
     counts = "library_size" in adata.obs
-    if counts:
-        size = adata.obs["library_size"].to_numpy(dtype=float)[order, None]
-        values = np.log1p(_TARGET_SUM * values / size)
+    along = np.unique(where)
+    values = np.stack([_mean_at(adata, np.flatnonzero(where == at), positions, counts) for at in along])
     change = values.max(axis=0) - values.min(axis=0)
     if genes is None:
         most = np.argsort(-change, kind="stable")[:n_genes]
@@ -83,15 +79,40 @@ def latent_traversal(
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     for column, color in enumerate(_shades(change, rises)):
-        ax.plot(along[order], values[:, column], color=color, linewidth=1.6)
+        ax.plot(along, values[:, column], color=color, linewidth=1.6)
     ax.margins(x=0.02)
     ax.grid(False)
     ax.spines[["top", "right"]].set_visible(False)
-    dim = adata.uns.get(_keys.UNS, {}).get("dim")
-    ax.set_xlabel("value of the dimension" if dim is None else f"dim_{dim}")
+    ax.set_xlabel(label)
     ax.set_ylabel(unit or ("log1p CP10k" if counts else "expression"))
     _name_lines(ax, [str(name) for name in adata.var_names[positions]], values[-1])
     return ax
+
+
+def _way(adata: AnnData) -> tuple[np.ndarray, str]:
+    """Where on the way each row is, and what the axis is called."""
+    said = adata.uns.get(_keys.UNS, {})
+    column = "value" if "value" in adata.obs else "step"
+    if column not in adata.obs or adata.obs[column].nunique() < 2:
+        raise DataError(
+            'adata: obs has neither "value" nor "step", or one place only; draw what model.traverse(dim), '
+            "lc.tl.move_along with several amounts, or lc.tl.interpolate returned."
+        )
+    where = adata.obs[column].to_numpy(dtype=float)
+    if column == "step":
+        return where, f"{said['start']} to {said['end']}" if "start" in said else "path"
+    if "direction" in said:
+        return where, f"{said['direction']} (steps)"
+    return where, f"dim_{said['dim']}" if "dim" in said else "value of the dimension"
+
+
+def _mean_at(adata: AnnData, rows: np.ndarray, positions: np.ndarray, counts: bool) -> np.ndarray:
+    """Mean expression of rows (genes)."""
+    values = dense_values(adata, rows, positions, None)
+    if counts:
+        size = adata.obs["library_size"].to_numpy(dtype=float)[rows, None]
+        values = np.log1p(_TARGET_SUM * values / size)
+    return values.mean(axis=0)
 
 
 def _shades(change: np.ndarray, rises: np.ndarray) -> list[str]:

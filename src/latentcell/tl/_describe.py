@@ -211,7 +211,7 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
     centered = codes - codes.mean(axis=0)
     cross = np.zeros((adata.n_vars, codes.shape[1]))
     total, square = np.zeros(adata.n_vars), np.zeros(adata.n_vars)
-    for rows, block in _blocks(adata, layer):
+    for rows, block in row_blocks(adata, layer):
         stored = block.data if sparse.issparse(block) else block
         if not usable(stored).all():
             bad = ~usable(block.toarray() if sparse.issparse(block) else block).all(axis=0)
@@ -227,7 +227,7 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
     return explained / variance if variance > 0 else np.zeros(len(own))
 
 
-def _blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
+def row_blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
     """The matrix by rows, in double precision; no file is read and no sparse matrix made dense as a whole."""
     if layer is not None and layer not in adata.layers:
         raise DataError(f"layers has no {layer!r} (layer); there are {list(adata.layers)}.")
