@@ -310,6 +310,7 @@ PP = {
 TL = {
     **{name: into(getattr(lc.tl, name), **QUICK) for name in ("ae", "vae", "vsc", "disentangled_vae")},
     "cvae": into(lc.tl.cvae, "label", **QUICK),
+    "gan": into(lc.tl.gan, "label", critic_hidden=(4,), **QUICK),
     "denoise": into(lc.tl.denoise, max_epochs=1, progress=False, hidden=(4,)),
     "augment": lambda adata: lc.tl.augment(adata, trained("CVAE"), "label", n_cells=3).n_vars,
     "compare": lambda adata: lc.tl.compare(
@@ -425,6 +426,7 @@ METHODS = {
     ).X,
     "interpolate": lambda model, adata: model.interpolate("T", "B", 3, labels="T", batch="a").X,
     "traverse": lambda model, adata: model.traverse(0, [0.0, 1.0], labels="T", batch="a").X,
+    "project": lambda model, adata: model.project(adata, n_steps=3),
     "differential_expression": lambda model, adata: model.differential_expression(
         adata, groupby="label", n_samples_overall=20
     ),
@@ -457,6 +459,7 @@ ROW_PER_CELL = {
     "get_denoised",
     "get_normalized_expression",
     "prepare_query_anndata",
+    "project",
 }
 SAME_AS_CANONICAL = ROW_PER_CELL | {
     "get_reconstruction_error",
