@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 import latentcell as lc
-from latentcell._errors import DataError, ModeCollapseWarning
+from latentcell._errors import DataError, ModeCollapseWarning, ModelFileError, TrainingDivergedError
 from latentcell.model._watch import COLLAPSED, LOST, Watch
 
 SHARES = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.06, 0.04])
@@ -115,33 +115,129 @@ def test_a_young_run_is_not_judged():
         )
 
 
-def test_a_group_that_is_not_drawn_is_named(small):
+@pytest.fixture
+def watched(small, monkeypatch):
+    """A watch, and what it records of a generator that draws given cells (cells x genes)."""
+    watch = Watch(small.module, small._training_cells(), np.arange(600), seed=0)
+
+    def records(cells):
+        monkeypatch.setattr(small.module, "draw", lambda *args: torch.from_numpy(cells))
+        return [watch() for _ in range(50)]
+
+    return watch, records
+
+
+def test_a_group_that_is_not_drawn_is_named(small, watched):
     """A generator that draws real cells, but for one group: most cells are covered, and one kind is not."""
-    adata, module = small.adata, small.module
-    cells = small._training_cells()
-    watch = Watch(module, cells, np.arange(600), seed=0)
-    groups = group_of(adata.X)
-    x = torch.from_numpy(np.asarray(adata.X))
+    adata, (watch, records) = small.adata, watched
+    groups, rng = group_of(adata.X), np.random.default_rng(0)
 
-    def records(lost):
-        kept = np.flatnonzero(groups != lost)
-        chosen = np.random.default_rng(0).choice(kept, len(watch.rows))
-        drawn = module.draw
-        module.draw = lambda *args: x[chosen] + 0.01
-        try:
-            return [watch() for _ in range(5)]
-        finally:
-            module.draw = drawn
+    def drawn(lost):
+        chosen = rng.choice(np.flatnonzero(groups != lost), len(watch.rows), replace=False)
+        return np.asarray(adata.X[chosen])
 
-    whole = records(lost=None)
+    whole = records(drawn(lost=None))
     assert whole[-1]["lowest_coverage_train"] > 0.8
     assert watch.complaint(whole, adata.obs_names) is None
-    without = records(lost=2)
+    without = records(drawn(lost=2))
     assert without[-1]["coverage_train"] > COLLAPSED
     assert without[-1]["lowest_coverage_train"] < LOST
     complaint = watch.complaint(without, adata.obs_names)
     named = complaint.split("'")[1]
     assert groups[adata.obs_names.get_loc(named)] == 2
+
+
+def test_cells_that_are_all_alike_are_reported(small, watched):
+    """A generator that draws the middle of each group covers all cells; they have no spread."""
+    watch, records = watched
+    groups = group_of(small.adata.X)
+    middles = np.stack([small.adata.X[groups == group].mean(0) for group in range(8)])
+    found = records(middles[groups[watch.rows]])
+    assert found[-1]["coverage_train"] > COLLAPSED
+    assert found[-1]["lowest_coverage_train"] > LOST
+    assert found[-1]["spread_train"] == pytest.approx(0, abs=1e-3)
+    assert "too much alike: they lie 0.00 times" in watch.complaint(found, small.adata.obs_names)
+
+
+def test_spread_is_that_of_the_drawn_cells(small, watched):
+    watch, records = watched
+    groups, rng = group_of(small.adata.X), np.random.default_rng(0)
+    middles = np.stack([small.adata.X[groups == group].mean(0) for group in range(8)])[groups[watch.rows]]
+    for factor in (0.5, 1.0, 1.5):
+        cells = middles + factor * rng.normal(0, 0.5, middles.shape)
+        assert records(cells.astype(np.float32))[0]["spread_train"] == pytest.approx(factor, rel=0.1)
+
+
+def test_the_first_epochs_of_a_short_run_are_not_judged(small, watched):
+    watch, _ = watched
+    watch.seen = [[0.0], [0.9], [0.9]]
+    good = {"coverage_train": 0.9, "spread_train": 1.0}
+    bad = {"coverage_train": 0.0, "spread_train": 1.0}
+    assert watch.complaint([bad, good, good], small.adata.obs_names) is None
+    assert "near 0% of the real ones" in watch.complaint([good, good, bad], small.adata.obs_names)
+
+
+def test_a_resumed_run_knows_what_was_seen(tmp_path):
+    adata = eight_groups("values", 200)
+    seen = []
+    for epochs in (2, 3):
+        model = lc.model.GAN
+        model.setup_anndata(adata)
+        model = model(adata, n_latent=2, hidden=(4,), critic_hidden=(4,))
+        plans = []
+        run = model._run
+        model._run = lambda plan, *args, run=run, plans=plans, **kwargs: (
+            plans.append(plan),
+            run(plan, *args, **kwargs),
+        )
+        model.train(
+            epochs, accelerator="cpu", enable_progress_bar=False, checkpoint_dir=tmp_path, resume=epochs == 3
+        )
+        seen.append(plans[0].watch.seen)
+    assert len(seen[1]) == 3
+    assert seen[1][:2] == seen[0]
+
+
+def test_another_number_of_critic_steps_is_another_run(tmp_path):
+    adata = eight_groups("values", 200)
+    lc.model.GAN.setup_anndata(adata)
+    told = {"accelerator": "cpu", "enable_progress_bar": False, "checkpoint_dir": tmp_path}
+    lc.model.GAN(adata, hidden=(4,), critic_hidden=(4,)).train(1, **told)
+    with pytest.raises(ModelFileError, match="steps of the critic for each of the generator was 3 and is 2"):
+        lc.model.GAN(adata, hidden=(4,), critic_hidden=(4,)).train(2, n_critic=2, resume=True, **told)
+
+
+# --- whatever the scale of the data ---
+
+
+def test_the_unit_of_values_does_not_matter():
+    found = []
+    for unit in (1.0, 1024.0):  # a power of two, so that rounding is the same
+        adata = eight_groups("values", 200)
+        adata.X = adata.X * np.float32(unit)
+        lc.model.GAN.setup_anndata(adata)
+        model = lc.model.GAN(adata, n_latent=4, hidden=(16,), critic_hidden=(16,))
+        model.train(5, accelerator="cpu", enable_progress_bar=False)
+        found.append((model.generate(50, seed=1).X / unit, model.project()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+# --- training that breaks ---
+
+
+def test_values_that_became_nan_are_named():
+    adata = eight_groups("values", 200)
+    lc.model.GAN.setup_anndata(adata)
+    model = lc.model.GAN(adata, n_latent=2, hidden=(4,), critic_hidden=(4,))
+    adata.X[17, 5] = np.nan  # after it was checked
+    with pytest.raises(TrainingDivergedError) as error:
+        model.train(2, accelerator="cpu", enable_progress_bar=False)
+    message = str(error.value)
+    assert "gene '5' of cell '17' is nan" in message
+    assert "cells '17')" in message  # and no other
+    assert "gradient_clip" not in message  # which GANs do not have
+    assert not model.is_trained
 
 
 # --- codes of cells ---
@@ -155,7 +251,8 @@ def test_a_drawn_cell_is_placed_where_it_came_from(small):
 
 def test_gradient_steps_make_cells_more_probable(small):
     """Each cell's misfit, in units of what first places leave, and the prior of its code; to a minimum."""
-    x, residual = small.adata.X[:30], np.maximum(small.templates_.noise.residual, 0.05)
+    least = 0.05 * float(small.module.unit)
+    x, residual = small.adata.X[:30], np.maximum(small.templates_.noise.residual, least)
 
     def misfit(codes):
         error = (x - small.decode(codes).X) / residual
@@ -210,6 +307,40 @@ def test_arguments_of_training_out_of_range_are_refused(arguments):
     lc.model.GAN.setup_anndata(adata)
     with pytest.raises(DataError, match="batch_size must be at least 2, max_epochs and n_critic 1"):
         lc.model.GAN(adata).train(**arguments)
+
+
+def test_a_run_without_a_step_of_the_generator_is_refused():
+    adata = eight_groups("values", 16)
+    lc.model.GAN.setup_anndata(adata)
+    with pytest.raises(DataError, match=r"makes 2 steps of the critic, .* after each 3 of them"):
+        lc.model.GAN(adata).train(1)
+
+
+def test_double_precision_is_refused():
+    adata = eight_groups("values", 50)
+    lc.model.GAN.setup_anndata(adata)
+    with pytest.raises(DataError, match="precision='64-true' is not for GANs"):
+        lc.model.GAN(adata).train(1, precision="64-true")
+
+
+def test_depths_that_cannot_be_are_refused_when_a_model_is_loaded(tmp_path):
+    adata = eight_groups("counts", 100)
+    model = trained(lc.model.GAN, adata, fit={"max_epochs": 2}, hidden=(4,), critic_hidden=(4,))
+    model.module.depth[1] = 0.0
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="depth is no unit"):
+        lc.model.load(tmp_path / "model")
+
+
+def test_cells_of_other_genes_are_brought_to_those_of_the_model(small):
+    few = ad.AnnData(small.adata.X[:10, :20], var=small.adata.var.iloc[:20])
+    query = lc.model.GAN.prepare_query_anndata(few, small)
+    assert small.project(query).shape == (10, 8)
+
+
+def test_a_sweep_of_gans_is_refused_before_any_is_trained():
+    with pytest.raises(DataError, match="a GAN has no encoder"):
+        lc.tl.sweep(eight_groups("values", 50), lc.model.GAN, {"n_latent": [2]})
 
 
 def test_a_conditional_gan_needs_all_labels():

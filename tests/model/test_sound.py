@@ -117,10 +117,11 @@ def test_registries(lie, name, change, message):
 
 
 def test_a_unit_that_divides_nothing():
-    _sound.check_unit(torch.tensor([0.1, 3.0]))
+    _sound.check_unit("latent.unit", torch.tensor([0.1, 3.0]))
+    _sound.check_unit("depth", torch.tensor([-1.0, 3.0]))
     for unit in (0.0, 1e-40, -1.0):
-        with pytest.raises(ValueError, match="has no unit"):
-            _sound.check_unit(torch.tensor([0.1, unit]))
+        with pytest.raises(ValueError, match="is no unit"):
+            _sound.check_unit("depth", torch.tensor([0.1, unit]))
 
 
 def enormous(prefix):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentcell.nn.quality import NEIGHBORS, covered, energy_distance
+from latentcell.nn.quality import NEIGHBORS, covered, energy_distance, mean_distance, neighbor_radius
 
 
 def samples(n: int, m: int, shift: float = 0.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,13 +19,14 @@ def test_coverage_is_its_definition(k):
         to_others = sorted(float((real[i] - real[j]).norm()) for j in range(20) if j != i)
         nearest = min(float((real[i] - cell).norm()) for cell in generated)
         expected.append(nearest <= to_others[k - 1])
-    assert covered(real, generated, k).tolist() == expected
+    assert covered(real, generated, neighbor_radius(real, k)).tolist() == expected
 
 
 def test_coverage_of_one_distribution_is_one_less_two_to_minus_k():
     for k in (2, NEIGHBORS):
         real, generated = samples(1500, 1500)
-        assert float(covered(real, generated, k).float().mean()) == pytest.approx(1 - 2.0**-k, abs=0.03)
+        share = covered(real, generated, neighbor_radius(real, k)).float().mean()
+        assert float(share) == pytest.approx(1 - 2.0**-k, abs=0.03)
 
 
 def test_coverage_is_the_share_of_modes_drawn():
@@ -36,7 +37,8 @@ def test_coverage_is_the_share_of_modes_drawn():
     for n in (1, 5, 9):
         of = torch.randint(n, (500,), generator=generator)
         drawn = centres[of] + torch.randn(500, 10, generator=generator)
-        assert float(covered(real, drawn).float().mean()) == pytest.approx(n / 10, abs=0.04)
+        share = covered(real, drawn, neighbor_radius(real)).float().mean()
+        assert float(share) == pytest.approx(n / 10, abs=0.04)
 
 
 def test_energy_distance_is_its_definition():
@@ -48,6 +50,7 @@ def test_energy_distance_is_its_definition():
 
     expected = 2 * mean(x, y, False) - mean(x, x, True) - mean(y, y, True)
     assert float(energy_distance(x, y)) == pytest.approx(expected, abs=1e-5)
+    assert energy_distance(x, y, mean_distance(x)) == energy_distance(x, y)
 
 
 def test_energy_distance_of_one_distribution_is_0_on_average():

@@ -50,6 +50,7 @@ def linear():
         network.body.norms[0].shift.zero_()
         network.head.weight.copy_(torch.from_numpy(np.concatenate([weights, -weights])).T)
         network.head.bias.fill_(3.0)
+        network.likelihood.unit.fill_(1.0)
     model.templates_ = model._remember(np.arange(300), 0)
     adata.obsm["X_gan"] = model.project()
     return adata, model
@@ -529,3 +530,19 @@ def test_bad_moves_and_ways_are_named(linear):
     shuffle.setup_anndata(adata)
     with pytest.raises(DataError, match="a GeneShuffle has no latent space"):
         lc.tl.interpolate(adata, shuffle(adata), "low", "high", groupby="kind")
+
+
+def test_cells_whose_label_is_not_known_are_named():
+    adata = lc.datasets.simulate_groups(seed=0)
+    adata.obs["group"] = adata.obs["group"].astype(str)
+    adata.obs.loc[adata.obs_names[3:6], "group"] = "unknown"
+    lc.model.CVAE.setup_anndata(adata, labels_key="group", unlabeled_category="unknown")
+    model = lc.model.CVAE(adata, n_latent=2, hidden=(4,))
+    model.train(1, accelerator="cpu", enable_progress_bar=False)
+    name = adata.obs_names[3]
+    with pytest.raises(
+        DataError, match=rf"obs\['group'\] of cell '{name}' is 'unknown'.*leave out the cells"
+    ):
+        lc.tl.move_along(adata, model, np.ones(2))
+    known = adata[adata.obs["group"] != "unknown"].copy()
+    assert lc.tl.move_along(known, model, np.ones(2)).n_obs == adata.n_obs - 3

@@ -23,6 +23,7 @@ from latentcell.train.adversarial import AdversarialPlan
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
+from . import _sound
 from ._base import INFERENCE_BATCH, default_batch_size
 from ._cells import collect, matrix_of, place_of
 from ._encoder import Indices, Moments, rows_of
@@ -38,6 +39,10 @@ GENERATOR_STEPS = 3000
 """Steps of the generator that the default number of epochs makes: PBMC3k needs as many."""
 INVERSE_STEPS = 400
 """Steps that fit the inverse after training."""
+PLACING_STEPS, PLACING_RATE = 100, 0.05
+"""Gradient steps that place a cell among the codes, and the rate of the first."""
+SURE = 0.05
+"""Least error, in the unit of the data, that a placed cell is given: no gene is known better."""
 JUDGED = 500
 """Steps of the generator before which a run is young rather than collapsed."""
 
@@ -133,9 +138,11 @@ class AbstractAdversarial(AbstractGenerator):
         estimate of the distance that the generator has still to go; it falls as training succeeds),
         ``gradient_norm_train`` (near 1 where the penalty holds the critic), ``gradient_penalty_train``, and
         figures of 500 drawn cells beside as many real ones in 20 principal components: ``coverage_train``
-        (share of real cells near a drawn one, 0.97 at best; falls when modes are lost),
+        (share of real cells near a drawn one, about 0.97 for cells as good as real ones),
         ``lowest_coverage_train`` (the same in the one of 8 clusters of the real cells where it is lowest;
-        near 0 if a kind of cells is not drawn) and ``energy_distance_train`` (0 at best).
+        near 0 if a kind of cells is not drawn), ``spread_train`` (how far drawn cells lie from their
+        neighbours, relative to real ones: about 1; near 0 if all cells of a kind are alike) and
+        ``energy_distance_train`` (0 at best).
 
         Parameters
         ----------
@@ -150,13 +157,15 @@ class AbstractAdversarial(AbstractGenerator):
             model's.
         n_critic
             Steps of the critic for each of the generator; default: the model's.
-        precision, checkpoint_dir, resume, seed, enable_progress_bar
+        precision
+            Lightning's: ``"32-true"`` (default), ``"bf16-mixed"``, ``"16-mixed"``.
+        checkpoint_dir, resume, seed, enable_progress_bar
             See :meth:`VAE.train`.
 
         Raises
         ------
         DataError
-            If there are too few cells, or an argument is out of range.
+            If there are too few cells or steps, or an argument is out of range.
         TrainingDivergedError
             At the first loss, or after the first epoch with weights, not finite; the weights of the last
             whole epoch are put back.
@@ -165,10 +174,11 @@ class AbstractAdversarial(AbstractGenerator):
         -----
         ModeCollapseWarning
             If after 500 steps of the generator or more less than 60 % of the real cells, or 30 % of a cluster
-            of them, are near a drawn one (mean of the last 5 epochs).
+            of them, are near a drawn one, or drawn cells lie less than half as far from each other as real
+            ones (means of the last 5 epochs).
         """
-        if precision in ("16-true", "bf16-true"):
-            raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
+        if precision in ("16-true", "bf16-true", "64-true", 64, "64"):
+            raise DataError(f"precision={precision!r} is not for GANs; use '32-true' or 'bf16-mixed'")
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
         n_critic = defaults["n_critic"] if n_critic is None else n_critic
@@ -186,16 +196,23 @@ class AbstractAdversarial(AbstractGenerator):
                 f"batch_size must be at least 2, max_epochs and n_critic 1, got {batch_size}, {max_epochs}, "
                 f"{n_critic}"
             )
+        total_steps = max_epochs * len(loader)
+        if total_steps < n_critic:
+            raise DataError(
+                f"max_epochs={max_epochs} makes {total_steps} steps of the critic, and the generator learns "
+                f"after each {n_critic} of them (n_critic=): it would not learn at all. Raise max_epochs"
+            )
         watch = Watch(self.module, cells, rows, seed)
         plan = AdversarialPlan(
             self.module,
-            total_steps=max_epochs * len(loader),
+            total_steps=total_steps,
             n_critic=n_critic,
             lr=defaults["lr"] if lr is None else lr,
             lr_schedule=defaults["lr_schedule"] if lr_schedule is None else lr_schedule,
             betas=(0.0, 0.9),  # no momentum: each network's target moves with the other's steps
             watch=watch,
         )
+        plan.run = {"steps of the critic for each of the generator": n_critic}
         self._run(
             plan,
             loader,
@@ -217,9 +234,10 @@ class AbstractAdversarial(AbstractGenerator):
         complaint = watch.complaint(plan.records, self._adata_or_own(None).obs_names)
         if complaint is not None:
             warnings.warn(
-                f"{complaint} (see coverage_train and lowest_coverage_train in model.history): it has lost "
-                "kinds of cells, or has not been trained long enough. Train longer, with more steps of the "
-                "critic (n_critic=) or a lower rate (lr=), and do not use its cells as they are.",
+                f"{complaint} (see coverage_train, lowest_coverage_train and spread_train in model.history): "
+                "its cells lack some of what real ones have, or it has not been trained long enough. Train "
+                "longer, with more steps of the critic (n_critic=) or a lower rate (lr=), and do not use its "
+                "cells as they are.",
                 ModeCollapseWarning,
                 stacklevel=2,
             )
@@ -229,8 +247,8 @@ class AbstractAdversarial(AbstractGenerator):
         adata: AnnData | None = None,
         indices: Indices = None,
         *,
-        n_steps: int = 100,
-        lr: float = 0.05,
+        n_steps: int = PLACING_STEPS,
+        lr: float = PLACING_RATE,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """Place cells among the codes of the generator.
@@ -282,7 +300,12 @@ class AbstractAdversarial(AbstractGenerator):
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if not len(rows):
             raise DataError("no cells to look at: indices is empty")
-        found = [self._placed(batch, n_steps, lr) for batch in self._batches_of(cells, rows, batch_size)]
+        residual, found = np.asarray(self._templates().noise.residual), list[np.ndarray]()
+        names = self._adata_or_own(adata).obs_names[rows]
+        for batch in self._batches_of(cells, rows, batch_size):
+            z = self._placed(batch, residual, n_steps, lr)
+            _sound.check_results(z, names[len(found) * batch_size :])
+            found.append(z.numpy())
         return np.concatenate(found)
 
     def get_architecture(self) -> list[dict[str, Any]]:
@@ -308,8 +331,9 @@ class AbstractAdversarial(AbstractGenerator):
         ]
 
     @classmethod
-    def _chains(cls, params: Mapping[str, Any], n_genes: int) -> list[tuple[Any, ...]]:
-        return [(params["n_latent"], *params["hidden"], n_genes), (n_genes, *params["critic_hidden"], 1)]
+    def _chains(cls, params: Mapping[str, Any], n_genes: int, n_labels: int) -> list[tuple[Any, ...]]:
+        sizes = [(params["n_latent"], *params["hidden"], n_genes), (n_genes, *params["critic_hidden"], 1)]
+        return sizes + [(n_labels, size) for size in params["hidden"]] * (n_labels > 0)
 
     @property
     def _n_latent(self) -> int:
@@ -366,16 +390,16 @@ class AbstractAdversarial(AbstractGenerator):
         with torch.no_grad():
             for network in (module.generator, module.averaged):
                 network.head.bias.copy_(network.likelihood.start(mean, std))
-            if module.is_count:
+            likelihood = module.likelihood
+            if isinstance(likelihood, Values):
+                module.unit.copy_(likelihood.unit)
+            else:
                 module.unit.copy_(library.median())
                 logs = library.log()
                 spread = logs.std(correction=0)
                 module.depth.copy_(
                     torch.stack([logs.mean(), spread if spread > 1e-6 else spread.new_ones(())])
                 )
-            else:
-                scale = std.square().mean().sqrt()
-                module.unit.copy_(scale if scale > 0 else scale.new_ones(()))
 
     def _remember(self, rows: np.ndarray, seed: int) -> Templates:
         """Fit the inverse and place training cells by it; keep what new cells take from them."""
@@ -389,15 +413,16 @@ class AbstractAdversarial(AbstractGenerator):
         chosen, weight = sample_rows(cells.arrays, rows, np.random.default_rng(seed))
         library, codes, n_genes = [], [], len(self.spec.genes)
         square = torch.zeros(n_genes, dtype=torch.float64)
-        with torch.inference_mode():
+        with torch.no_grad():
             for batch in self._batches_of(cells, chosen, INFERENCE_BATCH):
                 x, size = batch[REGISTRY_KEYS.X_KEY], module.library(batch)
-                z = module.place(x, size, batch)
-                error = x - module.likelihood.mean(module.decode_raw(z, batch, size), size)
-                square += error.double().square().sum(0).cpu()
-                codes.append(z.cpu().numpy())
+                raw = module.decode_raw(module.place(x, size, batch), batch, size)
+                mean = module.likelihood.mean(raw, size)
+                square += (x - mean).double().square().sum(0).cpu()
                 library.append(size[:, 0].cpu().numpy())
         residual = (square / len(chosen)).sqrt().float().numpy()
+        for batch in self._batches_of(cells, chosen, INFERENCE_BATCH):
+            codes.append(self._placed(batch, residual, PLACING_STEPS, PLACING_RATE).numpy())
         return Templates(
             covariates=covariates_of(cells.arrays, chosen),
             library=np.concatenate(library),
@@ -423,27 +448,26 @@ class AbstractAdversarial(AbstractGenerator):
         module.inverse.requires_grad_(False)
         module.eval()
 
-    def _placed(self, batch: Batch, n_steps: int, lr: float) -> np.ndarray:
-        """Codes (cells x n_latent) of a batch."""
+    def _placed(self, batch: Batch, residual: np.ndarray, n_steps: int, lr: float) -> Tensor:
+        """Codes (cells x n_latent) of a batch; errors of values count in units of `residual` (genes)."""
         module, x = self.module, batch[REGISTRY_KEYS.X_KEY]
         library = module.library(batch)
         with torch.no_grad():
             start = module.place(x, library, batch)
         z = start.clone().requires_grad_(True)
-        residual = np.asarray(self._templates().noise.residual)
+        scale = torch.from_numpy(residual).to(x).clamp(min=SURE * float(module.unit))
         optimizer = torch.optim.Adam([z], lr=lr)
         for step in range(n_steps):
             optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
             raw, likelihood = module.decode_raw(z, batch, library), module.likelihood
             if isinstance(likelihood, Values):
-                scale = torch.from_numpy(np.maximum(residual, 0.05)).to(x)
                 misfit = 0.5 * ((x - likelihood.mean(raw, library)) / scale).square().sum(1)
             else:
                 misfit = likelihood.negative_log_likelihood(x, raw, library)
             optimizer.zero_grad()
             (misfit.sum() + 0.5 * z.square().sum()).backward()
             optimizer.step()
-        return z.detach().cpu().numpy()
+        return z.detach().cpu()
 
     def _batches_of(self, cells: Cells, rows: np.ndarray, batch_size: int) -> Any:
         """Batches of cells on the model's device."""

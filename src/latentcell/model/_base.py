@@ -23,6 +23,7 @@ from latentcell.train.run import Plan, fit
 
 from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect, gene_positions
+from ._query import prepare, reference_of
 from ._templates import Templates, check_posterior, split_tensors
 
 INFERENCE_BATCH = 1024
@@ -233,10 +234,11 @@ class AbstractModel(BaseModelClass):
             _sound.check_finite(weights)
             spec = DataSpec.from_registry(registry)
             _sound.check_spec(spec)
-            _sound.check_sizes(cls._chains(params, len(spec.genes)), weights)
+            _sound.check_sizes(cls._chains(params, len(spec.genes), len(spec.labels or ())), weights)
             model = cls(None, registry=registry, **params)
             model.module.load_state_dict(weights)
-            _sound.check_unit(model.module.state_dict().get("latent.unit", torch.ones(1)))
+            for name in _sound.UNITS:
+                _sound.check_unit(name, model.module.state_dict().get(name, torch.ones(1)))
             if templates is not None:
                 _sound.check_templates(templates, spec)
                 check_posterior(model.module, templates)
@@ -252,6 +254,49 @@ class AbstractModel(BaseModelClass):
         if adata is not None:
             model.attach(adata)
         return model
+
+    @classmethod
+    def prepare_query_anndata(cls, adata: AnnData, reference_model: "Self | str | os.PathLike") -> AnnData:
+        """Bring cells to a model's genes: match them by name, fill those that were not measured with 0.
+
+        To the model a filled gene looks like one that is not expressed, and each makes the code of a cell
+        less sure; that is why nothing is filled unless you call this. Counts are totalled over the model's
+        genes, as they were in training.
+
+        Parameters
+        ----------
+        adata
+            Cells with at least half of the model's genes, in any order and among others. Unchanged; it may be
+            a view or backed.
+        reference_model
+            A model of this class, or the folder of a saved one.
+
+        Returns
+        -------
+        A new AnnData in memory, cells x the model's genes in the model's order: the matrix that the model
+        reads (``X``, or the layer that it was set up with; of the same kind and dtype as in `adata`), a copy
+        of ``obs``, and in ``var["is_filled"]`` which genes were filled.
+
+        Raises
+        ------
+        DataError
+            If more than half of the genes are missing (naming the first), gene names repeat, or the layer is
+            not there.
+
+        Examples
+        --------
+        >>> import latentcell as lc
+        >>> adata = lc.datasets.simulate_groups(seed=0)
+        >>> lc.model.AE.setup_anndata(adata)
+        >>> model = lc.model.AE(adata, n_latent=2, hidden=(10,))
+        >>> model.train(max_epochs=1, enable_progress_bar=False)
+        >>> query = lc.model.AE.prepare_query_anndata(adata[:, :900], model)
+        >>> query.shape, int(query.var["is_filled"].sum())
+        ((90, 1000), 100)
+        >>> model.get_latent_representation(query).shape
+        (90, 2)
+        """
+        return prepare(adata, reference_of(cls, reference_model).spec)
 
     def attach(self, adata: AnnData) -> None:
         """Make `adata` the cells that methods use when given none.
@@ -336,7 +381,7 @@ class AbstractModel(BaseModelClass):
             raise KeyboardInterrupt
 
     @classmethod
-    def _chains(cls, params: Mapping[str, Any], n_genes: int) -> list[tuple[Any, ...]]:
+    def _chains(cls, params: Mapping[str, Any], n_genes: int, n_labels: int) -> list[tuple[Any, ...]]:
         """Sizes of layers that follow one another, by arguments of the constructor."""
         return [(n_genes, *params["hidden"], *params.get("head_sizes", ()), params["n_latent"])]
 

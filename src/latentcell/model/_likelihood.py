@@ -15,7 +15,7 @@ from latentcell.train.plan import TrainingPlan
 
 from ._base import INFERENCE_BATCH, AbstractModel, default_batch_size
 from ._cells import collect
-from ._query import check_something_to_train, extend, prepare, reference_of
+from ._query import check_something_to_train, extend, reference_of
 from ._templates import Templates, remember
 
 
@@ -141,49 +141,6 @@ class AbstractLikelihoodModel(AbstractModel):
             checkpoint_dir=checkpoint_dir,
             resume=resume,
         )
-
-    @classmethod
-    def prepare_query_anndata(cls, adata: AnnData, reference_model: "Self | str | os.PathLike") -> AnnData:
-        """Bring cells to a model's genes: match them by name, fill those that were not measured with 0.
-
-        To the model a filled gene looks like one that is not expressed, and each makes the code of a cell
-        less sure; that is why nothing is filled unless you call this. Counts are totalled over the model's
-        genes, as they were in training.
-
-        Parameters
-        ----------
-        adata
-            Cells with at least half of the model's genes, in any order and among others. Unchanged; it may be
-            a view or backed.
-        reference_model
-            A model of this class, or the folder of a saved one.
-
-        Returns
-        -------
-        A new AnnData in memory, cells x the model's genes in the model's order: the matrix that the model
-        reads (``X``, or the layer that it was set up with; of the same kind and dtype as in `adata`), a copy
-        of ``obs``, and in ``var["is_filled"]`` which genes were filled.
-
-        Raises
-        ------
-        DataError
-            If more than half of the genes are missing (naming the first), gene names repeat, or the layer is
-            not there.
-
-        Examples
-        --------
-        >>> import latentcell as lc
-        >>> adata = lc.datasets.simulate_groups(seed=0)
-        >>> lc.model.AE.setup_anndata(adata)
-        >>> model = lc.model.AE(adata, n_latent=2, hidden=(10,))
-        >>> model.train(max_epochs=1, enable_progress_bar=False)
-        >>> query = lc.model.AE.prepare_query_anndata(adata[:, :900], model)
-        >>> query.shape, int(query.var["is_filled"].sum())
-        ((90, 1000), 100)
-        >>> model.get_latent_representation(query).shape
-        (90, 2)
-        """
-        return prepare(adata, reference_of(cls, reference_model).spec)
 
     @classmethod
     def load_query_data(

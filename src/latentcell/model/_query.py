@@ -19,8 +19,10 @@ from latentcell.module.autoencoder import Autoencoder
 from ._cells import DataSpec, _check_unique, _column, matrix_of, place_of
 
 if TYPE_CHECKING:
+    from ._base import AbstractModel
     from ._likelihood import AbstractLikelihoodModel
 
+AnyModel = TypeVar("AnyModel", bound="AbstractModel")
 Model = TypeVar("Model", bound="AbstractLikelihoodModel")
 LEAST_GENES = 0.5
 """Share of a model's genes that cells must have: with fewer, most of what the encoder saw is missing."""
@@ -69,7 +71,7 @@ def extend(cls: type[Model], adata: AnnData, reference: Model, *, unfrozen: bool
     return model
 
 
-def reference_of(cls: type[Model], given: Any) -> Model:
+def reference_of(cls: type[AnyModel], given: Any) -> AnyModel:
     """The model that a user named, by itself or by its folder."""
     if isinstance(given, str | os.PathLike):
         return cls.load(Path(given))

@@ -21,8 +21,10 @@ from latentcell._errors import DataError, ModelFileError
 from ._cells import DataSpec
 from ._templates import Templates
 
+UNITS = ("latent.unit", "unit", "depth", "generator.likelihood.unit", "averaged.likelihood.unit")
+"""Names of weights by which codes, cells or depths are divided."""
 _LEAST_UNIT = 1e-30
-"""Codes are divided by units; trained ones are about 1, or those of dimensions that are off in all cells."""
+"""Units of codes that are trained are about 1, or those of dimensions that are off in all cells."""
 
 _CODES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
 
@@ -81,9 +83,10 @@ def check_finite(arrays: Mapping[str, Tensor | np.ndarray], infinite: Sequence[s
         _require(not bool(bad.any()), f"{name} holds values that are not finite")
 
 
-def check_unit(unit: Tensor) -> None:
-    """Refuse units of codes by which none can be divided."""
-    _require(bool((unit > _LEAST_UNIT).all()), "a dimension of the code has no unit")
+def check_unit(name: str, unit: Tensor) -> None:
+    """Refuse units by which nothing can be divided; of the pair ``depth`` the second is one."""
+    divisors = unit[1:] if name == "depth" else unit
+    _require(bool((divisors > _LEAST_UNIT).all()), f"{name} is no unit")
 
 
 def check_templates(templates: Templates, spec: DataSpec) -> None:

@@ -11,13 +11,14 @@ from ._base import own_params
 class GAN(AbstractAdversarial):
     r"""Wasserstein GAN with gradient penalty: draws cells that a critic cannot tell from real ones.
 
-    The critic D maximises :math:`E D(x) - E D(\tilde x) - \lambda E(\|\nabla D\| - 1)^2`, whose optimum is
-    the Wasserstein-1 distance of real and drawn cells; the generator minimises it. As in scGAN the generator
-    has batch norm and ReLU, its output is a composition that is scaled to a cell's depth, and it is trained
-    with several steps of the critic for each of its own, at a rate that decays to a tenth. Otherwise than
-    there, depths are those of training cells rather than one number, and both networks are told them; drawn
-    counts are counts (drawn from the generator's rates, also in training, with gradients that pass straight
-    through); and cells are drawn by the running mean of the generator's weights.
+    The critic D maximises :math:`E D(x) - E D(\tilde x) - \lambda E(\|\nabla D\| - 1)^2`, whose optimum
+    approaches the Wasserstein-1 distance of real and drawn cells as :math:`\lambda` grows; the generator
+    minimises it. As in scGAN the generator has batch norm and ReLU, its output is a composition that is
+    scaled to a cell's depth, and it is trained with several steps of the critic for each of its own, at a
+    rate that decays to a tenth. Otherwise than there, depths are those of training cells rather than one
+    number, and both networks are told them; drawn counts are counts (drawn from the generator's rates, also
+    in training, with gradients that pass straight through); and cells are drawn by the running mean of the
+    generator's weights.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ class GAN(AbstractAdversarial):
     registry
         Registry of another AnnData, instead of cells; for loading.
     n_latent
-        Dimensions of the noise. 32: more than cells have degrees of freedom; more do no harm.
+        Dimensions of the noise. Fewer than the directions in which cells vary cannot make all of their
+        spread.
     hidden
         Units of the generator's layers, from noise to genes.
     critic_hidden

@@ -13,7 +13,6 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from latentcell._sparse import SparseCells
 from latentcell.nn.counts import CountLikelihood, NegativeBinomial, Poisson
 from latentcell.nn.critics import Critic, GeneratorBody, gradient_penalty, straight_through_counts
 from latentcell.nn.mlp import MLP
@@ -34,23 +33,28 @@ class Values(nn.Module):
         ``"relu"`` for data without negative values, whose zeros are then exact; ``"identity"`` for others.
     """
 
-    name = "values"
     outputs = ("mean",)
     data_kind = "finite"
     lr_factor = 1.0
 
     def __init__(self, n_genes: int, *, link: ValueLink) -> None:
         super().__init__()
-        self.link = link
+        self.name = self.link = link
         self.detail = "expression" + (", ReLU" if link == "relu" else "")
+        self.register_buffer("unit", torch.tensor(1.0))
+
+    unit: Tensor
+    """What the generator calls 1: steps of its weights are of one size, whatever the scale of the data."""
 
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Bias of the output layer that gives the data's mean (genes)."""
-        return mean
+        """Bias that gives the data's mean (genes), in a unit that is taken from their deviations."""
+        scale = std.square().mean().sqrt()
+        self.unit.copy_(scale if scale > 0 else scale.new_ones(()))
+        return mean / self.unit
 
     def mean(self, raw: dict[str, Tensor], library: Tensor) -> Tensor:
         """The cell itself (cells x genes)."""
-        return F.relu(raw["mean"]) if self.link == "relu" else raw["mean"]
+        return self.unit * (F.relu(raw["mean"]) if self.link == "relu" else raw["mean"])
 
 
 Outputs = Poisson | NegativeBinomial | Values
@@ -229,7 +233,9 @@ class GAN(nn.Module):
         Returns
         -------
         Loss (a scalar), and per-cell terms (cells): ``critic_gap``, D of the real less that of the generated
-        cell, whose mean estimates the Wasserstein-1 distance; ``gradient_norm`` and ``gradient_penalty``.
+        cell, whose mean estimates the Wasserstein-1 distance (for a shift of m it is larger by the factor
+        :math:`1 + m / 2\lambda`, as the penalty lets the slope exceed 1); ``gradient_norm`` and
+        ``gradient_penalty``.
         """
         library, labels = self.library(batch), self._labels(batch)
         real = self.features(batch[REGISTRY_KEYS.X_KEY], library, batch)
@@ -241,7 +247,7 @@ class GAN(nn.Module):
         penalty, norms = gradient_penalty(self.critic, real, generated, labels, share)
         gap = self.critic(real, labels) - self.critic(generated, labels)
         loss = self.penalty_weight * penalty - gap.mean()
-        terms = {"critic_gap": gap, "gradient_norm": norms, "gradient_penalty": penalty.expand(n)}
+        terms = {"critic_gap": gap, "gradient_norm": norms, "gradient_penalty": (norms - 1).square()}
         return loss, terms
 
     def generator_loss(self, batch: Batch) -> Tensor:
@@ -290,9 +296,3 @@ class GAN(nn.Module):
         if not self.is_count:
             return columns
         return torch.cat([(library.log() - self.depth[0]) / self.depth[1], columns], dim=1)
-
-
-def dense(batch: Batch) -> Batch:
-    """The batch with its cells as a dense array."""
-    x = batch[REGISTRY_KEYS.X_KEY]
-    return batch | {REGISTRY_KEYS.X_KEY: x.dense} if isinstance(x, SparseCells) else batch

@@ -55,8 +55,8 @@ def move_along(
     depth, or on the scale of the data); ``obsm["X_<model>"]``, the moved codes; and
 
     ``obs``
-        The columns of `adata`; ``obs["cell"]``, the name of the cell that was moved; ``obs["value"]``, by how
-        much.
+        The columns of `adata`, but for two: ``obs["cell"]`` is the name of the cell that was moved,
+        ``obs["value"]`` by how much.
     ``var["change"]``
         How far the gene moves on average: from the lowest amount to the highest, of one amount from where
         cells were (decoded there as well, so that what the model cannot draw is no change). Of counts in

@@ -12,7 +12,7 @@ from latentcell import _keys
 from latentcell._codes import stored_codes
 from latentcell._errors import DataError
 from latentcell.model._adversarial import AbstractAdversarial
-from latentcell.model._cells import match_genes
+from latentcell.model._cells import DataSpec, match_genes
 from latentcell.model._encoder import AbstractEncoder
 from latentcell.model._generative import AbstractGenerator
 
@@ -90,7 +90,7 @@ def told_of(adata: AnnData, model: AbstractGenerator) -> Told:
     """What the model is told of cells: label, batch, covariates, depth."""
     spec = model.spec
     batch = None if spec.batch_key is None else _column(adata, spec.batch_key)
-    labels = _column(adata, spec.labels_key) if model.module.uses_labels and spec.labels_key else None
+    labels = _labels(adata, spec) if model.module.uses_labels and spec.labels_key else None
     covariates = {key: _column(adata, key) for key in [*spec.categorical, *spec.continuous]}
     return Told(labels, batch, covariates, _depths(adata, model))
 
@@ -120,6 +120,20 @@ def rank_changes(new: AnnData, change: np.ndarray) -> None:
     """Write ``var["change"]`` and ``var["rank"]``: genes by how far they move, from 1."""
     new.var["change"] = change
     new.var["rank"] = pd.Series(-np.abs(change), index=new.var_names).rank(method="first").astype(int)
+
+
+def _labels(adata: AnnData, spec: DataSpec) -> np.ndarray:
+    """Labels of cells, all of which must be known: there is no cell to decode of an unknown one."""
+    assert spec.labels_key is not None
+    found = _column(adata, spec.labels_key)
+    unknown = ~np.isin(found.astype(object), np.array(spec.labels, dtype=object))
+    if unknown.any():
+        cell = adata.obs_names[int(unknown.argmax())]
+        raise DataError(
+            f"obs[{spec.labels_key!r}] of cell {cell!r} is {found[unknown.argmax()]!r}, not a label that the "
+            f"model knows ({spec.labels}); leave out the cells without one"
+        )
+    return found
 
 
 def _column(adata: AnnData, key: str) -> np.ndarray:

@@ -194,6 +194,10 @@ def _check_names(model_class: type, names: list[str], model_args: Settings) -> N
     """Refuse what is no argument of the model, or is given twice."""
     if clash := ({"adata", "registry", "seed"} | set(model_args)) & set(names):
         raise DataError(f"grid must not hold {sorted(clash)}: they are given elsewhere in the call")
+    if not hasattr(model_class, "get_latent_representation"):
+        raise DataError(
+            f"sweep scores codes of cells, and a {model_class.__name__} has no encoder; sweep e.g. VAE or VSC"
+        )
     known = set(inspect.signature(model_class).parameters) - {"adata", "registry", "seed"}
     if unknown := sorted((set(names) | set(model_args)) - known):
         raise DataError(

@@ -27,6 +27,16 @@ class Adversaries(Protocol):
         """Move the running mean of the generator's weights."""
 
 
+class Watch(Protocol):
+    """Figures of an epoch beside the losses."""
+
+    seen: list[list[float]]
+    """What a resumed run needs of the epochs before."""
+
+    def __call__(self) -> dict[str, float]:
+        """Figures by name."""
+
+
 class AdversarialPlan(pl.LightningModule):
     """Train critic and generator in turn with Adam; :attr:`records` holds one dict per epoch.
 
@@ -55,7 +65,7 @@ class AdversarialPlan(pl.LightningModule):
         lr: float,
         lr_schedule: Schedule,
         betas: tuple[float, float],
-        watch: Callable[[], dict[str, float]],
+        watch: Watch,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -116,14 +126,14 @@ class AdversarialPlan(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["factor"]
         loss, terms = self.module.critic_loss(batch)
-        check_finite(loss, batch, terms, self._step, lr, lambda: self.names(batch_idx))
+        check_finite(loss, batch, terms, self._step, lr, lambda: self.names(batch_idx), cure=None)
         self._update(of_critic, loss)
         self._add({"critic_loss": loss.detach().expand(len(next(iter(terms.values())))), **terms})
         self._step += 1
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
             loss = self.module.generator_loss(batch)
-            check_finite(loss, batch, {"generator_loss": loss[None]}, self._step, lr)
+            check_finite(loss, batch, {}, self._step, lr, lambda: self.names(batch_idx), cure=None)
             self._update(of_generator, loss)
             self.module.critic.requires_grad_(True)
             self.module.average()
@@ -131,7 +141,7 @@ class AdversarialPlan(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Record the epoch and keep its weights; stops the run if they are not finite."""
         lr = self.lr * self.lr_schedule(self.progress)
-        check_weights(self.module, self.current_epoch, lr)
+        check_weights(self.module, self.current_epoch, lr, cure=None)
         self._keep_weights()
         means = {f"{name}_train": float(total) / self._n_cells for name, total in self._sums.items()}
         loss = means.pop("critic_loss_train")
@@ -145,12 +155,14 @@ class AdversarialPlan(pl.LightningModule):
             "rng": torch.get_rng_state(),
             "run": self.run,
             "step": self._step,
+            "seen": self.watch.seen,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history, the step and the random state."""
         kept = checkpoint["latentcell"]
         self.records, self._step = list(kept["records"]), int(kept["step"])
+        self.watch.seen = [list(figures) for figures in kept["seen"]]
         torch.set_rng_state(kept["rng"])
 
     def put_weights_back(self) -> None:
@@ -169,5 +181,5 @@ class AdversarialPlan(pl.LightningModule):
     def _add(self, terms: dict[str, Tensor]) -> None:
         self._n_cells += len(next(iter(terms.values())))
         for name, value in terms.items():
-            total = value.detach().sum()
+            total = value.detach().float().sum()  # in half precision a sum stops growing
             self._sums[name] = self._sums[name] + total if name in self._sums else total

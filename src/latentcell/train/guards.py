@@ -13,10 +13,8 @@ Names = tuple[Sequence, Sequence]
 """Names of cells and of genes."""
 _EXTREME = 1e4
 """Times the median of values other than 0 above which one is called extreme."""
-_CURE = (
-    "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...)), clip "
-    "gradients (train(gradient_clip=...)) or check the data for extreme values."
-)
+CLIP = "clip gradients (train(gradient_clip=...))"
+"""What can be done against divergence, besides what always can."""
 
 
 def check_finite(
@@ -26,6 +24,7 @@ def check_finite(
     step: int,
     lr: float,
     names: Callable[[], Names | None] = lambda: None,
+    cure: str | None = CLIP,
 ) -> None:
     """Raise :class:`TrainingDivergedError` at a loss not finite, naming step, cells, genes, cause and cure.
 
@@ -36,13 +35,15 @@ def check_finite(
     batch
         The batch; its largest value is named.
     terms
-        Per-cell terms of the loss (cells) by name.
+        Per-cell terms of the loss (cells) by name; none of a loss that is not a sum over cells.
     step
         Optimiser steps done so far.
     lr
         Learning rate now.
     names
         Gives the names of the batch's cells and of the genes; asked only if the loss is not finite.
+    cure
+        What the caller can do besides lowering the rate and looking at the data.
     """
     if bool(torch.isfinite(loss)):
         return
@@ -52,12 +53,12 @@ def check_finite(
     x = batch["X"].dense if isinstance(batch["X"], SparseCells) else batch["X"]
     x = x.detach().float().cpu()
     cells, genes = names() or (range(x.shape[0]), range(x.shape[1]))
-    rows = torch.stack(list(broken.values())).any(0).nonzero().ravel().tolist()
+    rows = sorted({row for cells_of in broken.values() for row in cells_of.nonzero().ravel().tolist()})
     which = ", ".join(repr(cells[i]) for i in rows[:5]) + (", ..." if len(rows) > 5 else "")
     raise TrainingDivergedError(
         f"the loss became {loss.item()} at step {step} ({named}; learning rate {lr:g}, largest value in the "
         f"batch {x.abs().nan_to_num(float('inf')).max().item():g}"
-        f"{f'; cells {which}' if rows else ''}). {_cause(x, cells, genes, step)} {_CURE}"
+        f"{f'; cells {which}' if rows else ''}). {_cause(x, cells, genes, step)} {_cured(cure)}"
     )
 
 
@@ -76,14 +77,22 @@ def _cause(x: Tensor, cells: Sequence, genes: Sequence, step: int) -> str:
     return f"Likely cause: a learning rate too high for these data; their largest value: {where}."
 
 
-def check_weights(module: nn.Module, epoch: int, lr: float) -> None:
+def _cured(cure: str | None) -> str:
+    further = "" if cure is None else f", {cure}"
+    return (
+        "The weights of the last whole epoch were put back. Lower the learning rate (train(lr=...))"
+        f"{further} or check the data for extreme values."
+    )
+
+
+def check_weights(module: nn.Module, epoch: int, lr: float, cure: str | None = CLIP) -> None:
     """Raise :class:`TrainingDivergedError` if a weight or running mean is not finite after an epoch.
 
     A finite loss can have a gradient that is not; the weights are then broken before any loss shows it.
     """
     if not all_finite(module):
         raise TrainingDivergedError(
-            f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_CURE}"
+            f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_cured(cure)}"
         )
 
 

@@ -164,7 +164,7 @@ def fit(
             )
         )
     plan.on_epoch, plan.names = train.set_epoch, train.names
-    plan.run = {
+    plan.run = plan.run | {
         "seed": seed,
         "batch size": train.batch_size,
         "number of training cells": len(train.indices),
