@@ -42,9 +42,9 @@ ENCODERS = {
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
 }
 ADVERSARIAL = {
-    "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {}),
-    "GAN-nb": ("GAN", {}, {"gene_likelihood": "nb", "decay": 0.5}),
-    "ConditionalGAN": ("ConditionalGAN", KEYS, {}),
+    "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {"critic_hidden": (6,)}),
+    "GAN-nb": ("GAN", {}, {"gene_likelihood": "nb", "decay": 0.5, "critic_hidden": (6,)}),
+    "ConditionalGAN": ("ConditionalGAN", KEYS, {"critic_hidden": (6,)}),
 }
 BASELINES = {
     "GeneShuffle": ("GeneShuffle", {"labels_key": "label"}, {}),

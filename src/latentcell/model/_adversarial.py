@@ -300,7 +300,7 @@ class AbstractAdversarial(AbstractGenerator):
             raise DataError(f"batch_size must be at least 1, got {batch_size}")
         if not len(rows):
             raise DataError("no cells to look at: indices is empty")
-        residual, found = np.asarray(self._templates().noise.residual), list[np.ndarray]()
+        residual, found = self._templates().noise.residual, list[np.ndarray]()
         names = self._adata_or_own(adata).obs_names[rows]
         for batch in self._batches_of(cells, rows, batch_size):
             z = self._placed(batch, residual, n_steps, lr)
@@ -448,14 +448,15 @@ class AbstractAdversarial(AbstractGenerator):
         module.inverse.requires_grad_(False)
         module.eval()
 
-    def _placed(self, batch: Batch, residual: np.ndarray, n_steps: int, lr: float) -> Tensor:
+    def _placed(self, batch: Batch, residual: np.ndarray | None, n_steps: int, lr: float) -> Tensor:
         """Codes (cells x n_latent) of a batch; errors of values count in units of `residual` (genes)."""
         module, x = self.module, batch[REGISTRY_KEYS.X_KEY]
         library = module.library(batch)
         with torch.no_grad():
             start = module.place(x, library, batch)
         z = start.clone().requires_grad_(True)
-        scale = torch.from_numpy(residual).to(x).clamp(min=SURE * float(module.unit))
+        least = SURE * module.unit
+        scale = least if residual is None else torch.from_numpy(residual).to(x).clamp(min=float(least))
         optimizer = torch.optim.Adam([z], lr=lr)
         for step in range(n_steps):
             optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
