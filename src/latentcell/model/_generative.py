@@ -362,7 +362,8 @@ class AbstractGenerative(AbstractJacobian):
 
         def last() -> dict[str, dict[str, np.ndarray]]:
             sizes = {"library_size": library} if counts else {}
-            return {"obs": sizes, "obsm": {_keys.latent(type(self).__name__.lower()): codes / self._unit}}
+            seen = self._as_seen(codes, "a new cell")
+            return {"obs": sizes, "obsm": {_keys.latent(type(self).__name__.lower()): seen}}
 
         uns = {
             "model": type(self).__name__,
@@ -442,7 +443,7 @@ class AbstractGenerative(AbstractJacobian):
         templates = self._templates()
         with torch.inference_mode():
             codes = self.module.latent.mean(templates.posterior_of(np.arange(len(templates)))).numpy()
-        return codes / self._unit
+        return self._as_seen(codes, "a training cell")
 
     def _average(self, codes: np.ndarray, label: int | None) -> np.ndarray:
         templates = self._templates()
@@ -463,7 +464,7 @@ class AbstractGenerative(AbstractJacobian):
             return self._average(self._mean_codes(), self.spec.labels.index(given))
         if is_cell and self.adata is not None:
             row = int(self.adata.obs_names.get_loc(given))
-            return self._map(lambda code, batch: code.mean, None, [row], None)[0] / self._unit
+            return self._as_seen(self._map(lambda code, batch: code.mean, None, [row], None), [given])[0]
         raise DataError(
             f"{argument}={given!r} is neither a label of the model ({self.spec.labels}) nor one of its cells"
         )

@@ -18,6 +18,7 @@ from latentcell.nn.latents import Code
 
 from ._encoder import Indices, rows_of
 from ._expression import CP10K, AbstractExpression
+from ._sound import check_results
 
 EffectScale = Literal["log1p", "log", "data"]
 _AT_ONCE = 2**23
@@ -139,6 +140,13 @@ class AbstractJacobian(AbstractExpression):
     def _unit(self) -> np.ndarray:
         """What the decoder calls 1 in codes as users see them (n_latent)."""
         return np.ones(self._network.n_latent, dtype=np.float32)
+
+    def _as_seen(self, codes: np.ndarray, cells: Sequence[str] | str) -> np.ndarray:
+        """Codes of cells (cells x n_latent) as users see them; refused where that is not finite."""
+        with np.errstate(over="ignore"):
+            found = codes / self._unit
+        check_results(torch.from_numpy(found), cells)
+        return found
 
     def _acts(self, code: Code) -> Tensor:
         """Where a dimension can change a cell's expression (cells x n_latent, booleans)."""
