@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import latentcell as lc
 from latentcell._errors import DataError, ModelFileError
-from latentcell.model import _sound
+from latentcell.model import _record, _sound
 
 
 def cells() -> ad.AnnData:
@@ -99,6 +99,13 @@ def test_records(lie, change, message):
         lie("VAE", record=change)
 
 
+def test_a_record_of_no_model_is_not_read(lie, monkeypatch):
+    """Reading a thousand million bytes of JSON, and its checksum, has no end to speak of."""
+    monkeypatch.setattr(_record, "MOST_BYTES", 10_000)
+    with pytest.raises(ModelFileError, match="no record of a model is so large"):
+        lie("VAE", record=lambda r: r.update(x="x" * 10_000))
+
+
 def field(name, **entries):
     return lambda r: r["registry"]["field_registries"][name]["state_registry"].update(entries)
 
@@ -171,9 +178,10 @@ def test_weights(lie, name, change, message):
         lie(name, weights=change)
 
 
-def test_results_that_are_not_finite_are_not_given(lie):
+@pytest.mark.parametrize("name", ["VAE", "VSC"])
+def test_results_that_are_not_finite_are_not_given(lie, name):
     """Finite weights, so large that what comes out is not: the cell is named."""
-    model = lie("VAE", weights=enormous("encoder."))
+    model = lie(name, weights=enormous("encoder."))
     with pytest.raises(DataError, match="what the model makes of cell 'c0' is NaN or infinite"):
         model.get_latent_representation(cells())
 
