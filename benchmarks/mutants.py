@@ -11,8 +11,8 @@ Texts, type hints and what is raised stay as they are.
 The tests are those of ``tests/nn``, ``tests/metrics`` and ``tests/properties`` and the examples of the two
 folders. They are run once with coverage; a mutant is then given the tests that execute its line, quick ones
 first (all tests of its file, where the line runs at import or in compiled code). Each is run in a fork of
-this process, into which all libraries are loaded; nothing is written to the source. ``--again`` runs the
-survivors of an earlier run again.
+this process, into which all libraries are loaded; nothing is written to the source. ``--again`` runs those
+that an earlier run did not see killed again.
 """
 
 import argparse
@@ -45,7 +45,8 @@ TESTS = ("tests/nn", "tests/metrics", "tests/properties/test_maths.py", *FOLDERS
 LIBRARIES = ("anndata", "ot", "pandas", "scanpy", "scipy.stats", "scvi", "sklearn", "torch")
 PATIENCE, GRACE = 5.0, 60.0
 OUTCOMES = {0: "survived", 1: "killed", 2: "killed"}
-"""By exit code of pytest: 2 is a mutant that cannot be imported. A crash or 3 and more are errors of ours."""
+"""By exit code of pytest: 2 is a mutant that cannot be imported; one that crashes is killed as well. The rest
+is an error of ours."""
 
 COMPARISONS = {
     ast.Lt: ast.LtE,
@@ -226,7 +227,8 @@ def attempt(mutant: Mutant | None, tests: list[str], limit: float, folder: Path)
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return OUTCOMES.get(os.waitstatus_to_exitcode(status), "error")
+            code = os.waitstatus_to_exitcode(status)
+            return OUTCOMES.get(code, "killed" if code < 0 else "error")
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -275,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--folder", type=Path, help="keep here, and take from here, which tests run which lines"
     )
-    parser.add_argument("--again", type=Path, help="only the survivors in this file of results")
+    parser.add_argument("--again", type=Path, help="only those in this file of results that were not killed")
     args = parser.parse_args(argv)
     os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT / "src")}
     sys.path.insert(0, str(ROOT / "src"))
@@ -283,7 +285,7 @@ def main(argv: list[str] | None = None) -> int:
         importlib.import_module(name)
     if args.again:
         results = [json.loads(line) for line in args.again.read_text(encoding="utf-8").splitlines()]
-        chosen = [Mutant(*mutant) for mutant, outcome, _ in results if outcome == "survived"]
+        chosen = [Mutant(*mutant) for mutant, outcome, _ in results if outcome != "killed"]
     else:
         files = [
             str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / name).glob("*.py"))
