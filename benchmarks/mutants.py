@@ -141,6 +141,12 @@ def mutants_of(file: str) -> list[Mutant]:
     ]
 
 
+def found_again(mutant: Mutant) -> list[Mutant]:
+    """A mutant of an earlier run in the file as it is now: the nearest of its text; none if it is gone."""
+    same = [now for now in mutants_of(mutant.file) if now.text == mutant.text]
+    return sorted(same, key=lambda now: abs(now.line - mutant.line))[:1]
+
+
 def _short(node: ast.AST) -> str:
     lines = ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).splitlines()
     return lines[0] if len(lines) == 1 else f"{lines[0]} ..."
@@ -285,7 +291,9 @@ def main(argv: list[str] | None = None) -> int:
         importlib.import_module(name)
     if args.again:
         results = [json.loads(line) for line in args.again.read_text(encoding="utf-8").splitlines()]
-        chosen = [Mutant(*mutant) for mutant, outcome, _ in results if outcome != "killed"]
+        chosen = [
+            now for old, outcome, _ in results if outcome != "killed" for now in found_again(Mutant(*old))
+        ]
     else:
         files = [
             str(path.relative_to(ROOT)) for name in FOLDERS for path in sorted((ROOT / name).glob("*.py"))
