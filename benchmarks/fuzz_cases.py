@@ -172,7 +172,8 @@ def odd_value(rng: np.random.Generator, old: Any = None) -> Any:
     if how == 9:
         return {"array": odd_value(rng)}
     if how == 10:
-        return [old] * int(rng.choice([0, 1, 2, 1000, 100_000], p=[0.3, 0.3, 0.3, 0.09, 0.01]))
+        times = int(rng.choice([0, 1, 2, 1000, 100_000], p=[0.3, 0.3, 0.3, 0.09, 0.01]))
+        return [old] * min(times, 2**20 // (1 + len(_places([old]))) + 1)  # a file of some MB
     nested: Any = old
     for _ in range(int(rng.choice([1, 5, 100, 300]))):
         nested = [nested]

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from latentcell import _checks
-from latentcell._checks import check_matrix, matrix_kind
+from latentcell._checks import check_compressed, check_matrix, matrix_kind
 from latentcell._errors import DataError
 
 FORMATS = {
@@ -152,3 +152,27 @@ def test_backed(counts, fmt, tmp_path):
             with pytest.raises(DataError, match="cell 'c8', gene 'g5'"):
                 check_matrix(backed.X, backed.obs_names, backed.var_names, kind="counts")
         backed.file.close()
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
+def test_parts_of_sparse_matrices_fit_each_other(counts, kind):
+    check_compressed(kind(counts))
+    check_compressed(kind((0, 3)))
+
+
+@pytest.mark.parametrize(
+    ("part", "place", "value", "message"),
+    [
+        ("indptr", 0, 1, "start at 0"),
+        ("indptr", -1, 0, "pointers"),  # scipy then takes the matrix for one without entries
+        ("indptr", -1, 10**6, "pointers"),
+        ("indptr", 3, 2**31 - 1, "pointers"),
+        ("indices", 2, 6, "positions"),
+        ("indices", 2, -1, "positions"),
+    ],
+)
+def test_parts_of_sparse_matrices_that_do_not_fit_are_refused(counts, part, place, value, message):
+    broken = sparse.csr_matrix(counts)
+    getattr(broken, part)[place] = value
+    with pytest.raises(ValueError, match=message):
+        check_compressed(broken)

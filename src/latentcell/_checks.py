@@ -274,6 +274,28 @@ def _dense_chunk(block: np.ndarray, offset: tuple[int, int]) -> _Chunk:
     return block.ravel(), locate, mark_filled
 
 
+def check_compressed(X: Any) -> None:
+    """Refuse a csr or csc matrix whose parts do not fit each other, on which scipy's routines would crash.
+
+    scipy's own ``check_format`` sees nothing wrong with pointers that go back at the last one.
+
+    Raises
+    ------
+    ValueError
+        Saying what does not fit.
+    """
+    pointers, positions = X.indptr, X.indices
+    n_rows, n_columns = X.shape if X.format == "csr" else X.shape[::-1]
+    if pointers.dtype.kind not in "iu" or positions.dtype.kind not in "iu":
+        raise ValueError(f"pointers and positions are {pointers.dtype} and {positions.dtype}")
+    if len(pointers) != n_rows + 1 or pointers[0] != 0:
+        raise ValueError(f"pointers must start at 0 and be {n_rows + 1}, got {len(pointers)}")
+    if (pointers[1:] < pointers[:-1]).any() or pointers[-1] > len(positions):
+        raise ValueError("pointers go back, or beyond the entries")
+    if len(positions) != len(X.data) or positions.min(initial=0) < 0 or (positions >= n_columns).any():
+        raise ValueError(f"entries have positions beyond {n_columns}, or none")
+
+
 def _sparse_chunks(X: Any, offset: tuple[int, int] = (0, 0)) -> Iterator[_Chunk]:
     n_stored = int(X.indptr[-1])
     for start in range(0, n_stored, _CHUNK):

@@ -58,11 +58,24 @@ def pointers_backwards(file):
     file["X/indptr"][5] = 0
 
 
+def pointers_end_with_nothing(file):
+    file["X/indptr"][-1] = 0
+
+
 @pytest.mark.parametrize(
-    "damage", [lose_obs, lose_encoding, circle, text_for_numbers, genes_outside, pointers_backwards]
+    "damage",
+    [
+        lose_obs,
+        lose_encoding,
+        circle,
+        text_for_numbers,
+        genes_outside,
+        pointers_backwards,
+        pointers_end_with_nothing,
+    ],
 )
 def test_damaged_cells_are_refused_in_a_line(model, broken, damage, message, tmp_path):
-    """Genes outside the matrix made scipy's routines crash."""
+    """Genes outside the matrix made scipy's routines crash; of pointers it looks at the last one only."""
     with h5py.File(broken, "r+") as file:
         damage(file)
     assert run("embed", model, broken, "-o", tmp_path / "out.h5ad") == 1

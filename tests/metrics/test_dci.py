@@ -104,6 +104,7 @@ def test_refuses_few_cells(rng):
         lc.metrics.dci(z, z, max_cells=9)
     with pytest.raises(DataError, match="z has 8 cells"):
         lc.metrics.dci(z[:8], z[:8])
+    assert lc.metrics.dci(z[:10], z[:10])["informativeness"] <= 1  # so few do
 
 
 def test_a_rare_level_is_not_lost_among_many_cells():

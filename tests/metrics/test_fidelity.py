@@ -293,7 +293,11 @@ class TestErrors:
             (lambda a: a[:, 3:], "generated lacks 3 genes that real has: 'g0', 'g1', 'g2'"),
             (lambda a: a[:4], "too few cells; at least 10 .*: 120 judged, 4 generated"),
             (lambda a: AnnData(np.log1p(a.X), a.obs, a.var), "real holds counts and generated does not"),
-            (lambda a: AnnData(a.X, a.obs[[]], a.var), "groupby='type' is not a column of generated.obs"),
+            (
+                lambda a: AnnData(a.X, a.obs.rename(columns={"type": "kind"}), a.var),
+                r"groupby='type' is not a column of generated.obs \(there: 'kind'\)",
+            ),
+            (lambda a: AnnData(a.X, a.obs[[]], a.var), r"generated.obs \(there: none\)"),
             (lambda a: a.X, "generated must be an AnnData object; it is ndarray"),
             (lambda a: AnnData(obs=a.obs, var=a.var), "generated.X is None"),
         ],
@@ -305,6 +309,8 @@ class TestErrors:
     def test_refuses_more_genes(self, sets):
         with pytest.raises(DataError, match=r"real lacks 2 genes that generated has: 'g0', 'g1'\. Compare"):
             lc.metrics.fidelity(sets["real"][:, 2:], cells(50, 3, "new"))
+        with pytest.raises(DataError, match="that generated has: 'g7', 'g0'"):  # in its own order
+            lc.metrics.fidelity(sets["real"][:, 8:], cells(50, 3, "new")[:, [7, 0, *range(8, N_GENES)]])
 
     def test_refuses_missing_labels_and_strange_ones(self, sets):
         new = cells(50, 3, "new")

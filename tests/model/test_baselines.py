@@ -111,6 +111,20 @@ def test_quantiles_of_negative_binomials_are_scipys(rng):
     np.testing.assert_array_equal(margins.quantile(z).toarray(), expected)
 
 
+def test_quantiles_of_large_counts_are_found_where_scipys_never_end():
+    """scipy's do not come to an end (negative binomial) or are NaN (Poisson) for these means."""
+    mean = np.array([1e6, 1e9, 1e14, 1e15])
+    size = np.array([3e-3, 1.0, 20.0, np.inf])
+    z = np.array([[-0.5], [0.0], [1.3], [3.0]]) * np.ones(4)
+    found = NegativeBinomialMargins(mean, size).quantile(z).toarray()
+    # Poisson noise is nothing beside a gamma's where mean / size is large, nor is a normal's skewness here
+    expected = stats.gamma.ppf(stats.norm.cdf(z[:, :3]), size[:3], scale=mean[:3] / size[:3])
+    assert (found[:2, 0] == 0).all()  # of a gene that nearly all cells lack
+    np.testing.assert_allclose(found[:, 1:3], expected[:, 1:], rtol=1e-6)
+    np.testing.assert_allclose(found[3, 0], expected[3, 0], rtol=1e-4)
+    np.testing.assert_allclose(found[:, 3], 1e15 + z[:, 3] * np.sqrt(1e15), rtol=1e-7)
+
+
 def test_quantiles_at_the_ends_are_finite():
     x = sparse.csc_matrix(np.array([[0.0, 1, 3], [9, 1, 7], [40, 1, 0]]))
     z = np.array([[40.0] * 3, [-40.0] * 3], dtype=np.float32)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import latentcell as lc
 from latentcell._errors import DataError, ModelFileError
-from latentcell.model import _sound
+from latentcell.model import _record, _sound
 
 
 def cells() -> ad.AnnData:
@@ -25,6 +25,7 @@ def cells() -> ad.AnnData:
 
 ARGUMENTS = {
     "VAE": {"n_latent": 2, "hidden": (4,)},
+    "VSC": {"n_latent": 2, "hidden": (4,)},
     "GaussianCopula": {},
     "PCAGaussian": {"n_components": 3},
 }
@@ -38,7 +39,8 @@ def models():
         adata, Model = cells(), getattr(lc.model, name)
         Model.setup_anndata(adata, labels_key="label")
         found[name] = Model(adata, **arguments)
-        found[name].train(**({"max_epochs": 1} if name == "VAE" else {}), enable_progress_bar=False)
+        epochs = {"max_epochs": 1} if "hidden" in arguments else {}
+        found[name].train(**epochs, enable_progress_bar=False)
     return found
 
 
@@ -97,6 +99,13 @@ def test_records(lie, change, message):
         lie("VAE", record=change)
 
 
+def test_a_record_of_no_model_is_not_read(lie, monkeypatch):
+    """Reading a thousand million bytes of JSON, and its checksum, has no end to speak of."""
+    monkeypatch.setattr(_record, "MOST_BYTES", 10_000)
+    with pytest.raises(ModelFileError, match="no record of a model is so large"):
+        lie("VAE", record=lambda r: r.update(x="x" * 10_000))
+
+
 def field(name, **entries):
     return lambda r: r["registry"]["field_registries"][name]["state_registry"].update(entries)
 
@@ -141,6 +150,10 @@ def first_of(prefix, value):
     return change
 
 
+def last_of(name, value):
+    return lambda values: values[name].__setitem__(-1, value)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -155,6 +168,9 @@ def first_of(prefix, value):
         ("GaussianCopula", first_of("0.mean", -1.0), "negative mean or size"),
         ("GaussianCopula", first_of("0.genes", 99), "positions that there are not"),
         ("GaussianCopula", first_of("0.scores.indices", 10**6), "damaged"),
+        ("GaussianCopula", last_of("0.scores.indptr", 0), "pointers"),
+        ("GaussianCopula", first_of("0.mean", 2e307), "a mean beyond"),
+        ("GaussianCopula", first_of("1.size", 1e-30), "a size beyond"),
         ("GaussianCopula", lambda v: v.update({"0.noise": v["0.noise"][:-1]}), "noise is float32 of shape"),
     ],
 )
@@ -163,9 +179,10 @@ def test_weights(lie, name, change, message):
         lie(name, weights=change)
 
 
-def test_results_that_are_not_finite_are_not_given(lie):
+@pytest.mark.parametrize("name", ["VAE", "VSC"])
+def test_results_that_are_not_finite_are_not_given(lie, name):
     """Finite weights, so large that what comes out is not: the cell is named."""
-    model = lie("VAE", weights=enormous("encoder."))
+    model = lie(name, weights=enormous("encoder."))
     with pytest.raises(DataError, match="what the model makes of cell 'c0' is NaN or infinite"):
         model.get_latent_representation(cells())
 
@@ -174,6 +191,26 @@ def test_new_cells_that_are_not_finite_are_not_given(lie):
     model = lie("VAE", weights=enormous("decoder."))
     with pytest.raises(DataError, match="a new cell is NaN or infinite"):
         model.generate(3)
+
+
+def test_codes_that_their_unit_makes_infinite_are_not_given(lie):
+    """Finite codes, finite units, and a quotient that is neither."""
+
+    def change(values):
+        values["latent.unit"].fill_(1e-29)
+        for name in ("latent.heads.heads.mean.1.bias", "templates.posterior.loc"):
+            values[name].fill_(1e15)
+        values["templates.posterior.logits"].fill_(9.0)
+        values["decoder.weight.mean"].fill_(-100.0)  # as good as 0
+
+    model, adata = lie("VSC", weights=change), cells()
+    for ask in ({}, {"hard": True}, {"give_mean": False}):
+        with pytest.raises(DataError, match="what the model makes of cell 'c0' is NaN or infinite"):
+            model.get_latent_representation(adata, **ask)
+    with pytest.raises(DataError, match="what the model makes of a new cell is NaN or infinite"):
+        model.generate(3, source="posterior")
+    with pytest.raises(DataError, match="is NaN or infinite"):
+        model.interpolate("T", "B", 2)
 
 
 def test_the_first_bad_cell_is_named():

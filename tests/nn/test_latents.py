@@ -298,6 +298,11 @@ def test_gaussian_and_deterministic_codes_are_drawn_anew():
     posterior = gaussian.posterior(code)
     torch.testing.assert_close(gaussian.draw(posterior, temperature=0.0), code.mean)
     torch.testing.assert_close(gaussian.mean(posterior), code.mean)
+    loc, scale = torch.tensor([[0.3], [-2.0]]), torch.tensor([[0.5], [1.5]])
+    many = {"loc": loc.expand(2, 50_000), "scale": scale.expand(2, 50_000)}
+    drawn = Gaussian(4, 50_000).draw(many, temperature=3.0)
+    torch.testing.assert_close(drawn.mean(1), loc[:, 0], rtol=0, atol=0.07)
+    torch.testing.assert_close(drawn.std(1), 3.0 * scale[:, 0], rtol=0.02, atol=0)
     fixed = Deterministic(4, 2)
     code = fixed(torch.randn(3, 4))
     assert torch.equal(fixed.draw(fixed.posterior(code), temperature=2.0), code.z)

@@ -135,6 +135,25 @@ def test_loadings_are_the_weights_of_a_signed_linear_decoder():
     torch.testing.assert_close(one, decoder.loadings()[:, 0])
 
 
+def test_non_negative_loadings_start_small_and_about_equal():
+    start = LinearDecoder(20, 0, 500, ("mean", "other"), non_negative=True)
+    assert start.loadings().median().item() == pytest.approx(F.softplus(torch.tensor(-3.0)).item(), rel=0.03)
+    assert start.weight["mean"].std().item() == pytest.approx(0.5, rel=0.03)
+    assert start.loadings("other").min() < 0  # only the mean's are loadings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "detail"),
+    [
+        ({}, "batch norm, ReLU"),
+        ({"norm": None, "activation": "leaky_relu", "dropout": 0.25}, "leaky ReLU, dropout 0.25"),
+        ({"norm": "layer", "activation": "identity"}, "layer norm"),
+    ],
+)
+def test_a_drawing_tells_what_layers_do(arguments, detail):
+    assert MLP(6, (4,), **({"activation": "relu"} | arguments)).detail == detail
+
+
 def test_covariates_of_a_non_negative_decoder_are_signed_and_start_at_nothing():
     decoder = LinearDecoder(2, 1, 3, ("mean",), non_negative=True)
     z = torch.ones(1, 2)

@@ -150,6 +150,7 @@ def test_priors_are_what_they_say():
     torch.testing.assert_close(
         normal.log_prob(torch.tensor([0.0, 1.0])), Normal(0.0, 1.0).log_prob(torch.arange(2.0))
     )
+    assert not StandardNormal(2).state_dict()
     assert not SpikeAndSlabPrior(3, 0.2).state_dict()  # nothing to save: alpha is an argument of the model
 
 

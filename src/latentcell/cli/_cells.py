@@ -145,6 +145,8 @@ def _check_sparse(adata: "AnnData") -> None:
     """Refuse sparse matrices whose parts do not fit each other."""
     from scipy import sparse
 
+    from latentcell._checks import check_compressed
+
     parts = [("X", adata.X)] + [
         (f"{name}[{key!r}]", value)
         for name in ("layers", "obsm", "varm", "obsp", "varp")
@@ -154,7 +156,7 @@ def _check_sparse(adata: "AnnData") -> None:
     for name, value in parts:
         if sparse.issparse(value):
             try:
-                value.check_format(full_check=True)
+                check_compressed(value)
             except Exception as error:
                 raise ValueError(f"{name} is damaged: {error}") from error
 

@@ -42,9 +42,6 @@ class Sample:
     detected_genes: np.ndarray | None
     groups: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.values)
-
     def take(self, rows: np.ndarray) -> Sample:
         """The cells in these rows."""
         library_size = None if self.library_size is None else self.library_size[rows]

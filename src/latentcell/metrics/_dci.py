@@ -92,12 +92,10 @@ def importances(
             f"z has {len(codes)} cells, of which at most max_cells={max_cells} are used; "
             f"at least {_LEAST_CELLS} are needed."
         )
-    n_test = min(len(codes), max_cells) // 3
-    n_train = min(len(codes), max_cells) - n_test
     unit = standardised(codes)  # trees read single precision
     importance, scores = np.empty((codes.shape[1], len(factors))), np.empty(len(factors))
     for k, factor in enumerate(factors):
-        rows = _sample(factor, n_train + n_test, seed)
+        rows = _sample(factor, max_cells, seed)
         levels = factor.values[rows] if factor.is_discrete else None
         test_size = len(rows) // 3
         train, test = train_test_split(rows, test_size=test_size, random_state=seed, stratify=levels)

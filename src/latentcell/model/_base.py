@@ -395,6 +395,13 @@ class AbstractModel(BaseModelClass):
         """What the decoder calls 1 in codes as users see them (n_latent)."""
         return np.ones(self._n_latent, dtype=np.float32)
 
+    def _as_seen(self, codes: np.ndarray, cells: Sequence[str] | str) -> np.ndarray:
+        """Codes of cells (cells x n_latent) as users see them; refused where that is not finite."""
+        with np.errstate(over="ignore"):
+            found = codes / self._unit
+        _sound.check_results(torch.from_numpy(found), cells)
+        return found
+
     def _after_training(self) -> None:
         """What a model takes from its training cells once its weights are final."""
 

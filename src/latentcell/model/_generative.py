@@ -379,7 +379,8 @@ class AbstractGenerator(AbstractModel):
 
         def last() -> dict[str, dict[str, np.ndarray]]:
             sizes = {"library_size": library} if counts else {}
-            return {"obs": sizes, "obsm": {_keys.latent(type(self).__name__.lower()): codes / self._unit}}
+            seen = self._as_seen(codes, "a new cell")
+            return {"obs": sizes, "obsm": {_keys.latent(type(self).__name__.lower()): seen}}
 
         uns = {
             "model": type(self).__name__,
@@ -459,7 +460,7 @@ class AbstractGenerator(AbstractModel):
         templates = self._templates()
         with torch.inference_mode():
             codes = self.module.latent.mean(templates.posterior_of(np.arange(len(templates)))).numpy()
-        return codes / self._unit
+        return self._as_seen(codes, "a training cell")
 
     def _average(self, codes: np.ndarray, label: int | None) -> np.ndarray:
         templates = self._templates()
@@ -500,4 +501,5 @@ class AbstractGenerative(AbstractJacobian, AbstractGenerator):
         return self._templates().noise.draw(self.module.likelihood, raw, size)
 
     def _code_of(self, row: int) -> np.ndarray:
-        return self._map(lambda code, batch: code.mean, None, [row], None)[0] / self._unit
+        name = str(self._adata_or_own(None).obs_names[row])
+        return self._as_seen(self._map(lambda code, batch: code.mean, None, [row], None), [name])[0]

@@ -18,6 +18,8 @@ FORMAT = 2
 FORMATS = (1, FORMAT)
 """What is read. Format 1 had no checksum of the record and one name for all weights."""
 RECORD = "model.json"
+MOST_BYTES = 2**26
+"""Of a record that is read: tens of times what 100,000 genes and as many categories take."""
 WEIGHTS = "model.safetensors"
 WEIGHTS_NAME = re.compile(r"model(-[0-9a-f]{16})?\.safetensors")
 
@@ -48,6 +50,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     if not path.is_file():
         raise ModelFileError(f"{folder} is not a saved model: it has no {RECORD}")
+    if path.stat().st_size > MOST_BYTES:
+        raise ModelFileError(
+            f"{path} is damaged: it has {path.stat().st_size:,} bytes, no record of a model is so large"
+        )
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
+from latentcell._checks import check_compressed
 from latentcell._errors import DataError, ModelFileError
 
 from ._cells import DataSpec
@@ -187,7 +188,7 @@ def checked_csr(
     check_shape("indices", indices, (len(data),), "iu")
     check_shape("indptr", indptr, (None,), "iu")
     matrix = sparse.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, n_columns))
-    matrix.check_format(full_check=True)
+    check_compressed(matrix)
     return matrix
 
 

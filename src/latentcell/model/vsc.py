@@ -9,6 +9,7 @@ from anndata import AnnData
 from torch import Tensor
 
 from latentcell._errors import DataError
+from latentcell.module.autoencoder import Batch
 from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Code, Gate, SpikeAndSlabLatent, Transform
 from latentcell.nn.mlp import LinearDecoder, Norm
@@ -224,10 +225,13 @@ class VSC(AbstractVariational):
         """
         if return_dist:
             return self._posterior(adata, indices, batch_size)
-        if not give_mean:
-            return self._sampled(adata, indices, batch_size, seed) / self._unit
-        codes = self._map(lambda code, batch: code.mode if hard else code.mean, adata, indices, batch_size)
-        return codes / self._unit
+        unit = self._latent.unit
+
+        def read(code: Code, batch: Batch) -> Tensor:
+            chosen = code.z if not give_mean else code.mode if hard else code.mean
+            return chosen / unit
+
+        return self._map(read, adata, indices, batch_size, 0 if give_mean else seed)
 
     def get_inclusion_probability(
         self,

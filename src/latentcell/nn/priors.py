@@ -66,8 +66,10 @@ class SpikeAndSlab(Distribution):
         """Draws with exact zeros, without gradient."""
         shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
-            slab = torch.normal(self.loc.expand(shape), self.scale.expand(shape))
-            return slab * torch.bernoulli(self.probs.expand(shape))
+            slab = self.loc + self.scale * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+            # torch refuses to draw with NaN; here NaN comes out, and whoever asked can say of which cell
+            probs = self.probs.expand(shape)
+            return torch.where(probs.isnan(), probs, slab * torch.bernoulli(probs.nan_to_num(0.0)))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density with respect to Lebesgue measure plus a point mass at 0."""

@@ -20,6 +20,9 @@ _N_LISTED = 32
 _LARGEST = 8.0
 """Scores beyond it (one in 10^15) count as it, so that no quantile is infinite."""
 
+_MOST = float(np.finfo(np.float32).max)
+_STEP = float(np.finfo(np.float32).eps) / 2
+
 
 class ValueCounts(NamedTuple):
     """Which values each gene takes and how often, sorted by gene, then value; zeros are among them."""
@@ -123,6 +126,11 @@ class NegativeBinomialMargins(NamedTuple):
         check_shape("size", self.size, (n_genes,))
         if (self.mean < 0).any() or (self.size <= 0).any():
             raise ValueError("a gene has a negative mean or size")
+        if (self.mean > _MOST).any():
+            raise ValueError("a gene has a mean beyond single precision")
+        log_size = np.log(self.size[np.isfinite(self.size)])
+        if (log_size < _LOG_SIZE[0]).any() or (log_size > _LOG_SIZE[1]).any():
+            raise ValueError(f"a gene has a size beyond those looked for, exp{_LOG_SIZE}")
 
     def quantile(self, z: np.ndarray) -> sparse.csr_matrix:
         """Counts at normal scores `z` (cells x genes); float32."""
@@ -133,27 +141,37 @@ class NegativeBinomialMargins(NamedTuple):
         at = np.searchsorted(keys.ravel(), genes * _APART + scores) - genes * _N_LISTED
         found = at.astype(np.float32)
         larger = found == _N_LISTED
-        found[larger] = self._inverse(ndtr(scores[larger]), genes[larger])
+        found[larger] = self._large(ndtr(scores[larger]), genes[larger])
         return sparse.csr_matrix((found, (cells, genes)), shape=z.shape)
 
-    def _cumulative(self, counts: np.ndarray) -> np.ndarray:
-        """Probability of at most so many counts (counts x genes)."""
-        plain = np.isinf(self.size)
-        found = np.empty((len(counts), len(plain)))
-        found[:, plain] = stats.poisson.cdf(counts, self.mean[plain])
-        size, mean = self.size[~plain], self.mean[~plain]
-        found[:, ~plain] = stats.nbinom.cdf(counts, size, size / (size + mean))
-        return found
-
-    def _inverse(self, u: np.ndarray, genes: np.ndarray) -> np.ndarray:
-        """Counts of `genes` at probabilities `u` (each: entries)."""
+    def _cumulative(self, counts: np.ndarray, genes: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Probability of at most so many counts (... x genes); of `genes`, or all of them."""
         mean, size = self.mean[genes], self.size[genes]
         plain = np.isinf(size)
-        found = np.empty(len(u))
-        found[plain] = stats.poisson.ppf(u[plain], mean[plain])
-        size, mean = size[~plain], mean[~plain]
-        found[~plain] = stats.nbinom.ppf(u[~plain], size, size / (size + mean))
+        found = np.empty(np.broadcast_shapes(counts.shape, mean.shape))
+        counts = np.broadcast_to(counts, found.shape)
+        found[..., plain] = stats.poisson.cdf(counts[..., plain], mean[plain])
+        mean, size = mean[~plain], size[~plain]
+        found[..., ~plain] = stats.nbinom.cdf(counts[..., ~plain], size, size / (size + mean))
         return found
+
+    def _large(self, u: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        """Counts of `genes` at probabilities `u` (each: entries) that are at least those listed.
+
+        By doubling and halving: scipy's quantiles do not come to an end with large, dispersed counts. Counts
+        that single precision cannot tell apart are not told apart.
+        """
+        low, high = np.full(len(u), _N_LISTED - 1.0), np.full(len(u), 2.0 * _N_LISTED)
+        left = np.arange(len(u))
+        while len(left := left[self._cumulative(high[left], genes[left]) < u[left]]):
+            low[left], high[left] = high[left], 2 * high[left]
+            left = left[high[left] < _MOST]
+        left = np.arange(len(u))
+        while len(left := left[high[left] - low[left] > np.maximum(1.0, high[left] * _STEP)]):
+            middle = np.floor((low[left] + high[left]) / 2)
+            enough = self._cumulative(middle, genes[left]) >= u[left]
+            high[left[enough]], low[left[~enough]] = middle[enough], middle[~enough]
+        return high
 
 
 def fit_negative_binomial(found: ValueCounts, n_cells: int, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
