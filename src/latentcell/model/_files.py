@@ -65,36 +65,11 @@ def load(
     ...     lc.model.load(f"{folder}/ae", adata).get_latent_representation().shape
     (90, 2)
     """
-    from . import (
-        AE,
-        CVAE,
-        DCA,
-        GAN,
-        VAE,
-        VSC,
-        ConditionalGAN,
-        DisentangledVAE,
-        GaussianCopula,
-        GeneShuffle,
-        PCAGaussian,
-    )
+    from latentcell import model as room
 
+    public = {name: getattr(room, name) for name in room.__all__}
+    classes: dict[str, Any] = {name: one for name, one in public.items() if hasattr(one, "setup_anndata")}
     record = read_record(Path(dir_path))
-    known: tuple[type[AbstractModel] | type[AbstractBaseline], ...]
-    known = (
-        AE,
-        CVAE,
-        DCA,
-        GAN,
-        VAE,
-        VSC,
-        ConditionalGAN,
-        DisentangledVAE,
-        GaussianCopula,
-        GeneShuffle,
-        PCAGaussian,
-    )
-    classes = {cls.__name__: cls for cls in known}
     if record["class"] not in classes:
         raise ModelFileError(
             f"{dir_path} holds a model of class {record['class']!r}; "
