@@ -42,7 +42,7 @@ def test_version(capsys):
         [],
         ["fly"],
         ["train", "cells.h5ad", "-o", "m"],
-        ["train", "cells.h5ad", "--model", "gan", "-o", "m"],
+        ["train", "cells.h5ad", "--model", "oracle", "-o", "m"],
         ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--epochs", "0"],
         ["train", "cells.h5ad", "--model", "vae", "-o", "m", "--n-latent", "two"],
         ["embed", "m"],

@@ -158,7 +158,7 @@ def test_a_model_without_codes_embeds_nothing(counts, cells, message, tmp_path):
     shuffle.train()
     shuffle.save(tmp_path / "model")
     assert run("embed", tmp_path / "model", cells, "-o", tmp_path / "out.h5ad") == 1
-    assert "holds a GeneShuffle, which has no codes" in message()
+    assert "holds a GeneShuffle, which has no encoder" in message()
 
 
 @pytest.mark.parametrize(

@@ -360,7 +360,7 @@ def test_a_sample_of_many_cells_keeps_shares_and_rare_labels(monkeypatch):
     monkeypatch.setattr(_templates, "FEWEST_PER_STRATUM", 10)
     labels = np.repeat([0, 1, 2], [900, 95, 5])[:, None]
     rows = np.arange(1000)
-    chosen, weight = _templates._sample({"labels": labels}, rows, np.random.default_rng(0))
+    chosen, weight = _templates.sample_rows({"labels": labels}, rows, np.random.default_rng(0))
     assert len(chosen) < 120
     assert len(np.unique(chosen)) == len(chosen)
     for code, n in enumerate([900, 95, 5]):
