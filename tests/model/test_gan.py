@@ -64,11 +64,17 @@ def small():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the rarest group is drawn up to a third too seldom", strict=False)
+@pytest.mark.xfail(
+    reason="the rarest group is drawn a third too seldom, where a quarter is the bound",
+    raises=AssertionError,
+    strict=True,
+)
 @pytest.mark.parametrize("kind", ["counts", "values"])
 def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
     adata = eight_groups(kind)
-    model = trained(lc.model.GAN, adata)
+    with warnings.catch_warnings():  # which says what is asserted here in figures
+        warnings.simplefilter("ignore", ModeCollapseWarning)
+        model = trained(lc.model.GAN, adata)
     new = model.generate(8000, seed=1).X
     drawn = np.bincount(group_of(new.toarray() if sparse.issparse(new) else new), minlength=8) / 8000
     real = np.bincount(group_of(adata.X.toarray() if kind == "counts" else adata.X), minlength=8) / 2000

@@ -173,7 +173,7 @@ class AbstractAdversarial(AbstractGenerator):
         Warns
         -----
         ModeCollapseWarning
-            If after 500 steps of the generator or more less than 60 % of the real cells, or 10 % of a cluster
+            If after 500 steps of the generator or more less than 60 % of the real cells, or 30 % of a cluster
             of them, are near a drawn one, or drawn cells lie less than half as far from each other as real
             ones (means of the last 5 epochs).
         """

@@ -20,7 +20,7 @@ COMPONENTS = 20
 """Principal components in which they are compared."""
 KINDS, FEWEST = 8, 10
 """Clusters of the watched cells, and the cells that one needs to be judged."""
-COLLAPSED, LOST, ALIKE = 0.6, 0.1, 0.5
+COLLAPSED, LOST, ALIKE = 0.6, 0.3, 0.5
 """Coverage of all cells, coverage of one cluster, and spread, below which a run has failed."""
 LAST = 5
 """Epochs that are judged together; a tenth of them if there are few."""
