@@ -1,4 +1,4 @@
-"""What GANs do: put the parts together, train two networks in turn, place cells among the codes."""
+"""What GANs do: put the parts together, train two networks in turn, draw cells, place cells."""
 
 import math
 import os
@@ -24,12 +24,13 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
 from . import _sound
-from ._base import INFERENCE_BATCH, default_batch_size
+from ._base import INFERENCE_BATCH, default_batch_size, own_params
 from ._cells import collect, matrix_of, place_of
 from ._encoder import Indices, Moments, rows_of
 from ._generation import Source
 from ._generative import AbstractGenerator
 from ._noise import Noise
+from ._placing import PLACING_RATE, PLACING_STEPS, fit_inverse, place
 from ._sources import Draw as DrawCodes
 from ._templates import Templates, covariates_of, sample_rows
 from ._watch import Watch
@@ -37,12 +38,6 @@ from ._watch import Watch
 GANLikelihood = Literal["auto", "nb", "poisson", "relu", "identity"]
 GENERATOR_STEPS = 3000
 """Steps of the generator that the default number of epochs makes: PBMC3k needs as many."""
-INVERSE_STEPS = 400
-"""Steps that fit the inverse after training."""
-PLACING_STEPS, PLACING_RATE = 100, 0.05
-"""Gradient steps that place a cell among the codes, and the rate of the first."""
-SURE = 0.05
-"""Least error, in the unit of the data, that a placed cell is given: no gene is known better."""
 JUDGED = 500
 """Steps of the generator before which a run is young rather than collapsed."""
 
@@ -60,18 +55,24 @@ class AbstractAdversarial(AbstractGenerator):
     }
     module: Module
 
-    def _assemble(
+    CONDITIONAL: ClassVar[bool]
+    """Whether labels steer what is drawn."""
+
+    def __init__(
         self,
+        adata: AnnData | None = None,
         *,
-        n_latent: int,
-        hidden: Sequence[int],
-        critic_hidden: Sequence[int],
-        gene_likelihood: GANLikelihood,
-        penalty_weight: float,
-        decay: float,
-        conditional: bool,
+        registry: dict | None = None,
+        n_latent: int = 32,
+        hidden: Sequence[int] = (128, 256),
+        critic_hidden: Sequence[int] = (256, 128),
+        gene_likelihood: GANLikelihood = "auto",
+        penalty_weight: float = 10.0,
+        decay: float = 0.999,
+        seed: int = 0,
     ) -> None:
-        """Put the parts together as :attr:`module`; with cells, start at their mean and depth."""
+        super().__init__(adata, registry, own_params(locals()))
+        conditional = self.CONDITIONAL
         if n_latent < 1 or any(size < 1 for size in (*hidden, *critic_hidden)):
             raise DataError(
                 f"n_latent, hidden and critic_hidden must be positive, got {n_latent}, {hidden}, "
@@ -303,7 +304,7 @@ class AbstractAdversarial(AbstractGenerator):
         residual, found = self._templates().noise.residual, list[np.ndarray]()
         names = self._adata_or_own(adata).obs_names[rows]
         for batch in self._batches_of(cells, rows, batch_size):
-            z = self._placed(batch, residual, n_steps, lr)
+            z = place(self.module, batch, residual, n_steps, lr)
             _sound.check_results(z, names[len(found) * batch_size :])
             found.append(z.numpy())
         return np.concatenate(found)
@@ -407,9 +408,8 @@ class AbstractAdversarial(AbstractGenerator):
         cells = collect(
             self._adata_or_own(None), self.spec, kind=module.likelihood.data_kind, check=False
         )  # with labels, also where the model does not use them
-        self._fit_inverse(
-            CellLoader(cells, rows, default_batch_size(len(rows)), shuffle=True, seed=seed), seed
-        )
+        loader = CellLoader(cells, rows, default_batch_size(len(rows)), shuffle=True, seed=seed)
+        fit_inverse(module, loader, seed)
         chosen, weight = sample_rows(cells.arrays, rows, np.random.default_rng(seed))
         library, codes, n_genes = [], [], len(self.spec.genes)
         square = torch.zeros(n_genes, dtype=torch.float64)
@@ -422,7 +422,7 @@ class AbstractAdversarial(AbstractGenerator):
                 library.append(size[:, 0].cpu().numpy())
         residual = (square / len(chosen)).sqrt().float().numpy()
         for batch in self._batches_of(cells, chosen, INFERENCE_BATCH):
-            codes.append(self._placed(batch, residual, PLACING_STEPS, PLACING_RATE).numpy())
+            codes.append(place(module, batch, residual, PLACING_STEPS, PLACING_RATE).numpy())
         return Templates(
             covariates=covariates_of(cells.arrays, chosen),
             library=np.concatenate(library),
@@ -430,45 +430,6 @@ class AbstractAdversarial(AbstractGenerator):
             posterior={"loc": np.concatenate(codes)},
             noise=Noise() if module.is_count else Noise(residual=residual),
         )
-
-    def _fit_inverse(self, loader: CellLoader, seed: int) -> None:
-        """Teach the inverse to find the noise behind drawn cells."""
-        module = self.module
-        module.inverse.requires_grad_(True)
-        optimizer = torch.optim.Adam(module.inverse.parameters(), lr=1e-3)
-        with local_random_state(seed):
-            for epoch in range(math.ceil(INVERSE_STEPS / len(loader))):
-                loader.set_epoch(epoch)
-                for batch in loader:
-                    module.inverse.train()
-                    loss = module.inverse_loss({name: t.to(module.device) for name, t in batch.items()})
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-        module.inverse.requires_grad_(False)
-        module.eval()
-
-    def _placed(self, batch: Batch, residual: np.ndarray | None, n_steps: int, lr: float) -> Tensor:
-        """Codes (cells x n_latent) of a batch; errors of values count in units of `residual` (genes)."""
-        module, x = self.module, batch[REGISTRY_KEYS.X_KEY]
-        library = module.library(batch)
-        with torch.no_grad():
-            start = module.place(x, library, batch)
-        z = start.clone().requires_grad_(True)
-        least = SURE * module.unit
-        scale = least if residual is None else torch.from_numpy(residual).to(x).clamp(min=float(least))
-        optimizer = torch.optim.Adam([z], lr=lr)
-        for step in range(n_steps):
-            optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
-            raw, likelihood = module.decode_raw(z, batch, library), module.likelihood
-            if isinstance(likelihood, Values):
-                misfit = 0.5 * ((x - likelihood.mean(raw, library)) / scale).square().sum(1)
-            else:
-                misfit = likelihood.negative_log_likelihood(x, raw, library)
-            optimizer.zero_grad()
-            (misfit.sum() + 0.5 * z.square().sum()).backward()
-            optimizer.step()
-        return z.detach().cpu()
 
     def _batches_of(self, cells: Cells, rows: np.ndarray, batch_size: int) -> Any:
         """Batches of cells on the model's device."""

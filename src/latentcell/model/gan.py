@@ -1,11 +1,6 @@
 """GANs: generators that learn from a critic, of all cells or of cells of a chosen label."""
 
-from collections.abc import Sequence
-
-from anndata import AnnData
-
-from ._adversarial import AbstractAdversarial, GANLikelihood
-from ._base import own_params
+from ._adversarial import AbstractAdversarial
 
 
 class GAN(AbstractAdversarial):
@@ -64,29 +59,7 @@ class GAN(AbstractAdversarial):
     (5, 1000)
     """
 
-    def __init__(
-        self,
-        adata: AnnData | None = None,
-        *,
-        registry: dict | None = None,
-        n_latent: int = 32,
-        hidden: Sequence[int] = (128, 256),
-        critic_hidden: Sequence[int] = (256, 128),
-        gene_likelihood: GANLikelihood = "auto",
-        penalty_weight: float = 10.0,
-        decay: float = 0.999,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(adata, registry, own_params(locals()))
-        self._assemble(
-            n_latent=n_latent,
-            hidden=hidden,
-            critic_hidden=critic_hidden,
-            gene_likelihood=gene_likelihood,
-            penalty_weight=penalty_weight,
-            decay=decay,
-            conditional=False,
-        )
+    CONDITIONAL = False
 
 
 class ConditionalGAN(AbstractAdversarial):
@@ -125,26 +98,4 @@ class ConditionalGAN(AbstractAdversarial):
     ['group2', 'group2', 'group2', 'group1', 'group1']
     """
 
-    def __init__(
-        self,
-        adata: AnnData | None = None,
-        *,
-        registry: dict | None = None,
-        n_latent: int = 32,
-        hidden: Sequence[int] = (128, 256),
-        critic_hidden: Sequence[int] = (256, 128),
-        gene_likelihood: GANLikelihood = "auto",
-        penalty_weight: float = 10.0,
-        decay: float = 0.999,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(adata, registry, own_params(locals()))
-        self._assemble(
-            n_latent=n_latent,
-            hidden=hidden,
-            critic_hidden=critic_hidden,
-            gene_likelihood=gene_likelihood,
-            penalty_weight=penalty_weight,
-            decay=decay,
-            conditional=True,
-        )
+    CONDITIONAL = True
