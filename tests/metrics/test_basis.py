@@ -46,3 +46,9 @@ def test_there_are_fewer_components_than_cells_and_no_more_than_genes(rng):
         values = cells(rng.normal(size=(5, n_genes)), ["a"] * 5)
         found = _basis.Basis.fit(values, [], **OPTIONS | {"n_top_genes": 8, "n_comps": 30})
         assert found.pca.n_components_ == expected
+
+
+def test_cells_of_any_depth_are_brought_to_the_target_and_empty_ones_stay_empty():
+    counts = sparse.csr_matrix([[1.0, 0.0], [1.0, 3.0], [0.0, 0.0]])
+    expected = np.log1p([[4.0, 0.0], [1.0, 3.0], [0.0, 0.0]])
+    np.testing.assert_allclose(_basis._scaled(counts, 4.0).toarray(), expected)
