@@ -380,8 +380,8 @@ class TestErrors:
         ("option", "match"),
         [
             ({"n_top_genes": 1}, "n_top_genes=1"),
-            ({"n_comps": 0}, "n_comps=0"),
-            ({"n_trees": 0}, "n_trees=0"),
+            ({"n_comps": 0}, "n_comps=0 and n_trees=100 must be at least 1"),
+            ({"n_trees": 0}, "n_comps=30 and n_trees=0 must be at least 1"),
             ({"min_cells": 5}, "min_cells=5 must be at least 6"),
             ({"max_cells": 8}, "at most max_cells=8"),
         ],
