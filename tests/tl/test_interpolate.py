@@ -329,20 +329,22 @@ def test_what_cells_show_is_a_test_of_each_gene(course):
     np.testing.assert_allclose(path.var["observed_change"], expected[:5], atol=1e-4)
 
 
-@pytest.mark.parametrize("along", ["line", "graph"])
-def test_the_order_of_known_switches_is_found(course, along):
+def test_the_order_of_known_switches_is_found_along_the_graph(course):
     adata, model = course
-    path = lc.tl.interpolate(adata, model, "early", "late", 40, along=along, use_rep="X_vae")
-    table = lc.tl.rank_switches(path)
-    known = adata.var.loc[table.index]
-    constant = known["at"].isna()
-    assert constant.sum() <= 2, f"{constant.sum()} of {N_CONSTANT} genes that do not change were ordered"
-    known, found = known[~constant], table[~constant]
-    assert len(known) > 0.8 * N_SWITCHING, len(known)
-    assert ((found["direction"] == "up") == known["up"]).all()
-    rho = stats.spearmanr(known["at"], found["switch"]).statistic
-    print(along, len(known), constant.sum(), rho)
-    assert rho > (0.95 if along == "graph" else 0.8), rho
+    rho = {}
+    for along in ("graph", "line"):
+        path = lc.tl.interpolate(adata, model, "early", "late", 40, along=along, use_rep="X_vae")
+        table = lc.tl.rank_switches(path)
+        known = adata.var.loc[table.index]
+        constant = known["at"].isna()
+        assert constant.sum() <= 2, f"{constant.sum()} of {N_CONSTANT} genes that do not change were ordered"
+        known, found = known[~constant], table[~constant]
+        assert len(known) > 0.8 * N_SWITCHING, len(known)
+        assert ((found["direction"] == "up") == known["up"]).all()
+        rho[along] = stats.spearmanr(known["at"], found["switch"]).statistic
+    assert rho["graph"] > 0.95, rho
+    # the codes of the course lie on a bow: a straight line knows both ends and not the order between them
+    assert rho["line"] < rho["graph"] - 0.3, rho
 
 
 # --- refusals ---
