@@ -45,7 +45,8 @@ def knock_down(
     Genes are held at zero in the matrix that the model reads (``layer`` of ``setup_anndata``), in its unit. Of
     counts the depth of the cell falls by those that are taken, unless the model has a size factor: an encoder
     that sees shares (log(1 + counts per 10,000)) sees all others rise a little. The genes that are compared lose
-    as many counts.
+    as many counts. **A gene that hardly any cell lacks** (highly expressed, much the same in all) takes cells where
+    the encoder has seen none when it is held at zero, and moves them far for no reason of biology.
 
     With :math:`z_i` the code of cell i as it is, :math:`z_i'` without the gene and :math:`s^2` the variance of
     codes, summed over dimensions, the shift is :math:`\lVert z_i' - z_i \rVert / s`.
@@ -95,9 +96,10 @@ def knock_down(
     ``own_before``, ``own_after``, ``own_null``
         Share of the nearest neighbours that are of the cell's own group; afterwards; and with the genes compared
         with (NaN without groups).
-    ``towards``, ``share_of_way``
+    ``towards``, ``share_of_way``, ``way_null``
         The group to whose mean code cells move furthest, and how far, as a share of the way there from the mean
-        code of their own (None and NaN without other groups).
+        code of their own (None and NaN without other groups); the mean of this share over the genes compared
+        with, of each to the group that is its own furthest.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def knock_down(
     >>> markers = adata.var_names[adata.var["marker_of"] == "group1"].tolist()
     >>> table = lc.tl.knock_down(adata, model, {"markers": markers}, groupby="group", n_null=5)
     >>> table.shape, table["group"].tolist()
-    ((3, 17), ['group1', 'group2', 'group3'])
+    ((3, 18), ['group1', 'group2', 'group3'])
     >>> own = table.set_index("group").loc["group1"]
     >>> bool(own["shift"] > own["shift_null_high"])
     True
@@ -150,13 +152,13 @@ def knock_down(
             members = np.sort(rng.choice(members, max_cells, replace=False))
         cells = _Cells(adata, model, members, value)
         means = log_moments(adata, model, members)[0]  # type: ignore[arg-type]
-        tried: dict[tuple[int, ...], dict[str, float]] = {}
+        tried: dict[tuple[int, ...], dict[str, Any]] = {}
         for name, own in sets.items():
             nulls = _null_sets(means, own, held, n_null, rng)
-            result, after = where.reaction(cells, own, group)
+            result = where.reaction(cells, own, group)
             for null in nulls:
                 if null not in tried:
-                    tried[null] = where.reaction(cells, np.array(null), group)[0]
+                    tried[null] = where.reaction(cells, np.array(null), group)
             shifts = np.array([tried[null]["shift"] for null in nulls])
             rows.append(
                 {
@@ -175,7 +177,9 @@ def knock_down(
                     "own_before": where.own_share(members, codes[members]) if groupby else np.nan,
                     "own_after": result["own"],
                     "own_null": np.mean([tried[null]["own"] for null in nulls]),
-                    **where.way(group, after - codes[members]),
+                    "towards": result["towards"],
+                    "share_of_way": result["share_of_way"],
+                    "way_null": np.mean([tried[null]["share_of_way"] for null in nulls]),
                 }
             )
     table = pd.DataFrame(rows)
@@ -210,15 +214,16 @@ class _Surroundings:
         """Share of neighbours that are of the cell's own group."""
         return float((self.groups[self.near(members, codes)] == self.groups[members, None]).mean())
 
-    def reaction(self, cells: "_Cells", genes: np.ndarray, group: int) -> tuple[dict[str, float], np.ndarray]:
-        """Mean shift, neighbours kept and those of the own group, without the genes; and the codes."""
+    def reaction(self, cells: "_Cells", genes: np.ndarray, group: int) -> dict[str, Any]:
+        """Mean shift, neighbours kept and those of the own group, and where cells go, without the genes."""
         before = self.codes[cells.members]
         after = cells.codes_without(genes, before)
         near = self.near(cells.members, before), self.near(cells.members, after)
         kept = np.mean([len(np.intersect1d(*pair)) for pair in zip(*near, strict=True)]) / self.n_neighbors
         own = (self.groups[near[1]] == group).mean() if (self.groups != group).any() else np.nan
         shift = np.linalg.norm(after - before, axis=1).mean() / self.spread
-        return {"shift": float(shift), "kept": float(kept), "own": float(own)}, after
+        way = self.way(group, after - before)
+        return {"shift": float(shift), "kept": float(kept), "own": float(own), **way}
 
     def way(self, group: int, moved: np.ndarray) -> dict[str, Any]:
         """The group towards whose mean code cells move furthest, and the share of the way."""
