@@ -4,10 +4,10 @@
     python benchmarks/paths.py closeness  [--seeds 0 1 2] [--csv table.csv]
     python benchmarks/paths.py knock_down [--seeds 0 1 2] [--csv table.csv]
 
-`interferon`: CD14+ monocytes, control to stimulated (Kang et al. 2018): share of 19 steps on which each gene rises,
-and where it switches. `closeness`: how far the places of a path from B to CD4 T cells are from the nearest cell,
-beside how far cells are from each other. `knock_down`: markers of PBMC3k against genes of the same level. All
-need LATENTCELL_DATA.
+`interferon`: CD14+ monocytes, control to stimulated (Kang et al. 2018): share of 19 steps on which each gene
+rises, and where it switches. `closeness`: how far the places of a path from B to CD4 T cells are from the
+nearest cell, beside how far cells are from each other. `knock_down`: markers of PBMC3k against genes of the
+same level. All need LATENTCELL_DATA.
 """
 
 import argparse
@@ -47,9 +47,9 @@ def variable(adata: ad.AnnData) -> ad.AnnData:
 
 def kang() -> ad.AnnData:
     adata = variable(sc.read_h5ad(Path(os.environ["LATENTCELL_DATA"]) / "kang_ifnb.h5ad"))
-    adata.obs["state"] = (adata.obs["cell_type"].astype(str) + " " + adata.obs["condition"].astype(str)).astype(
-        "category"
-    )
+    adata.obs["state"] = (
+        adata.obs["cell_type"].astype(str) + " " + adata.obs["condition"].astype(str)
+    ).astype("category")
     return adata
 
 
@@ -91,8 +91,18 @@ def interferon(args: argparse.Namespace) -> Iterator[dict]:
             table = lc.tl.rank_switches(path)
             log = np.log1p(1e4 * path.X / path.obs["library_size"].to_numpy()[:, None])
             rises = pd.Series((np.diff(log, axis=0) > 0).mean(axis=0), index=path.var_names)
-            on_way = adata[path.uns["latentcell"]["route"]].obs["state"].value_counts() if along == "graph" else None
-            print(seed, along, len(table), "genes switch", "" if on_way is None else on_way[on_way > 0].to_dict())
+            on_way = (
+                adata[path.uns["latentcell"]["route"]].obs["state"].value_counts()
+                if along == "graph"
+                else None
+            )
+            print(
+                seed,
+                along,
+                len(table),
+                "genes switch",
+                "" if on_way is None else on_way[on_way > 0].to_dict(),
+            )
             for gene in genes:
                 yield {
                     "seed": seed,
@@ -165,7 +175,9 @@ TASKS = {"interferon": interferon, "closeness": closeness, "knock_down": knock_d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--csv")

@@ -16,10 +16,14 @@ STEP = np.linspace(0, 1, 5)
 @pytest.fixture
 def way(cells):
     """A path over the first cells, of four genes: early, late and falling ones, and one that is constant."""
-    values = np.stack([np.clip(4 * STEP, 0, 1), np.clip(4 * STEP - 3, 0, 1), 2 - 2 * STEP, np.ones(5)], axis=1)
+    values = np.stack(
+        [np.clip(4 * STEP, 0, 1), np.clip(4 * STEP - 3, 0, 1), 2 - 2 * STEP, np.ones(5)], axis=1
+    )
     path = AnnData(
         values.astype(np.float32),
-        obs=pd.DataFrame({"step": STEP, "distance": [0.1, 0.1, 3.0, 0.1, 0.1]}, index=[f"p{i}" for i in range(5)]),
+        obs=pd.DataFrame(
+            {"step": STEP, "distance": [0.1, 0.1, 3.0, 0.1, 0.1]}, index=[f"p{i}" for i in range(5)]
+        ),
         var=pd.DataFrame({"rank": [2, 3, 1, 4]}, index=["early", "late", "falls", "flat"]),
         layers={"lower": 0.75 * values, "upper": values + 0.5},
         obsm={"X_vsc": np.stack([STEP, 1 - STEP, STEP], axis=1)},

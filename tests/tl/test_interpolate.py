@@ -16,7 +16,7 @@ N_CONSTANT = 40
 
 
 def half_turn(n: int = 600, seed: int = 0) -> ad.AnnData:
-    """Cells on a ring in the first two of four dimensions of ``obsm["ring"]``, and a model to decode codes."""
+    """Cells on a ring in the first two of four dimensions of ``obsm["ring"]``, for any model of four."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(-np.pi, np.pi, n)
     ring = np.stack([np.cos(angle), np.sin(angle), np.zeros(n), np.zeros(n)], axis=1)
@@ -42,8 +42,8 @@ def ring():
 def switching(n: int = 800, seed: int = 0) -> ad.AnnData:
     """Counts of cells along a known course, of genes that switch at known places and of genes that do not.
 
-    ``var["at"]`` is where a gene is half way, in log(1 + counts per 10,000), and NaN where it is constant. The
-    constant genes have most of the counts, so that the others hardly change their share.
+    ``var["at"]`` is where a gene is half way, in log(1 + counts per 10,000), and NaN where it is constant.
+    The constant genes have most of the counts, so that the others hardly change their share.
     """
     rng = np.random.default_rng(seed)
     course = rng.uniform(0, 1, n)
@@ -139,9 +139,7 @@ def test_waypoints_choose_the_side_of_the_ring(ring):
     adata, model = ring
     for half, sign in (("top", 1), ("bottom", -1)):
         stop = np.array([0.0, 5.0 * sign, 0.0, 0.0])
-        path = lc.tl.interpolate(
-            adata, model, "left", "right", 41, use_rep="ring", along="graph", via=[stop]
-        )
+        path = lc.tl.interpolate(adata, model, "left", "right", 41, use_rep="ring", along="graph", via=[stop])
         z = path.obsm["X_vae"]
         assert (sign * z[2:-2, 1] > 0).all()
         assert np.linalg.norm(z - stop, axis=1).min() < 0.5
@@ -199,7 +197,9 @@ def test_a_graph_in_two_parts_is_refused_and_says_what_to_do(ring):
     left = apart[(apart.obs["side"] == "left") & (apart.obs["half"] == "top")].obs_names[0]
     right = apart[(apart.obs["side"] == "right") & (apart.obs["half"] == "bottom")].obs_names[0]
     top = int((apart.obs["half"] == "top").sum())
-    message = rf"2 parts that nothing joins.*parts of {top}, {600 - top} cells.*Raise n_neighbors=.*along='line'"
+    message = (
+        rf"2 parts that nothing joins.*parts of {top}, {600 - top} cells.*Raise n_neighbors=.*along='line'"
+    )
     with pytest.raises(DataError, match=message):
         lc.tl.interpolate(apart, model, left, right, use_rep="ring", along="graph")
     far = lc.tl.interpolate(apart, model, left, right, use_rep="ring", along="graph", n_neighbors=top)

@@ -34,14 +34,15 @@ def path(
 ) -> Axes:
     """Draw a path through latent space: curves of genes, genes in the order of their switches, or its places.
 
-    * ``kind="genes"``: a curve per gene, in log(1 + counts per 10,000) of counts, else as the data are. Bands,
-      where the path has them, run from the 5th to the 95th percentile of what is decoded at the codes of the
-      nearest cells; where they leave the curve, the path has left the cells.
-    * ``kind="heatmap"``: genes in rows, the earliest switch on top, each scaled to its own range on the path; a
-      point marks where it switches.
+    * ``kind="genes"``: a curve per gene, in log(1 + counts per 10,000) of counts, else as the data are.
+      Bands, where the path has them, run from the 5th to the 95th percentile of what is decoded at the codes
+      of the nearest cells; where they leave the curve, the path has left the cells.
+    * ``kind="heatmap"``: genes in rows, the earliest switch on top, each scaled to its own range on the path;
+      a point marks where it switches.
     * ``kind="cells"``: the path over an embedding of the cells. A place is drawn at the median of its nearest
-      cells there, for an embedding such as a UMAP has no place for a code; among the codes themselves
-      (``basis="X_vae"``) at its own first two dimensions. Places farther from all cells than 95 % of the cells are
+        cells there, for an embedding such as a UMAP has no place for a code; among the codes themselves
+        (``basis="X_vae"``) at its own first two dimensions. Places farther from all cells than 95 % of the
+        cells are
       from each other are hollow.
 
     Parameters
@@ -87,7 +88,9 @@ def path(
     ('group1 to group2', 4)
     >>> table = lc.tl.rank_switches(path, least_change=2)
     >>> ax = lc.pl.path(path, kind="heatmap", n_genes=3)
-    >>> [label.get_text() for label in ax.get_yticklabels()] == [g for g in table.index if g in path.var.nsmallest(3, "rank").index]
+    >>> [label.get_text() for label in ax.get_yticklabels()] == [
+    ...     g for g in table.index if g in path.var.nsmallest(3, "rank").index
+    ... ]
     True
     """
     if kind not in ("genes", "heatmap", "cells"):
@@ -174,7 +177,7 @@ def _draw_rows(ax: Axes, path: AnnData, positions: np.ndarray, step: np.ndarray,
     assert ax.figure is not None
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=20)
     bar.set_label("share of the gene's range")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _over_cells(

@@ -17,9 +17,9 @@ POWER = 2
 """Edges cost their length to this power: two steps of half the length are cheaper than one, so that a route
 prefers many near cells to a few far ones (power-weighted shortest paths, Little et al. 2022)."""
 SMOOTHING = 0.05
-"""Standard deviation of the smoothing along a route, as a share of its length: on half a circle the middle is
-drawn inwards by 1.2 % of the radius. Chosen on two simulated courses of 800 cells, where 51 and 58 of 60 genes that
-switch were found to go one way, against 45 and 57 at 0.02."""
+"""Standard deviation of the smoothing along a route, as a share of its length: on half a circle the middle
+is drawn inwards by 1.2 % of the radius. Chosen on two simulated courses of 800 cells, where 51 and 58 of 60
+genes that switch were found to go one way, against 45 and 57 at 0.02."""
 MOST_COMPARED = 2000
 """Cells of a group to which the distance is taken to find its medoid."""
 FINE = 400
@@ -63,14 +63,12 @@ def medoid(codes: np.ndarray, rows: np.ndarray) -> int:
     """The cell among `rows` whose mean distance to the others is smallest (its position in `codes`)."""
     others = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(int)]
     step = max(1, 2**22 // len(others))
-    far = [
-        cdist(codes[rows[at : at + step]], codes[others]).mean(axis=1) for at in range(0, len(rows), step)
-    ]
+    far = [cdist(codes[rows[at : at + step]], codes[others]).mean(axis=1) for at in range(0, len(rows), step)]
     return int(rows[np.concatenate(far).argmin()])
 
 
 def shortest_route(codes: np.ndarray, graph: sparse.csr_matrix, stops: Sequence[int]) -> list[int] | None:
-    """Cells on the cheapest way over the graph from stop to stop, both ends included; None if there is none."""
+    """Cells on the cheapest way over the graph from stop to stop, with both ends; None if there is none."""
     edges = graph.tocoo()
     length = np.linalg.norm(codes[edges.row] - codes[edges.col], axis=1)
     tiny = np.finfo(np.float64).tiny  # cells with the same code are neighbours as well

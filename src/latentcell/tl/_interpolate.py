@@ -28,7 +28,7 @@ Along = Literal["line", "graph"]
 BAND = (0.05, 0.95)
 """Quantiles over the cells around a place, between which its bands lie."""
 LEAST_CELLS = 30
-"""Cells of a group of which it is said how they differ from others; smaller ones are taken with those around."""
+"""Cells whose own expression is compared at an end of a path: fewer of a group, and those around it serve."""
 
 
 def interpolate(
@@ -85,11 +85,12 @@ def interpolate(
         Nearest cells to which each is joined on the graph. 15 is Scanpy's number; more lets a path jump.
     neighbors_key
         ``uns`` key of a graph from ``sc.pp.neighbors(adata, use_rep="X_<model>")`` to go along (Scanpy's own
-        is ``"neighbors"``), for `along` ``"graph"``; lengths are still those between codes. None computes one.
+        is ``"neighbors"``), for `along` ``"graph"``; lengths are still those between codes. None computes
+        one.
     n_local
         Cells around each place that tell how sure it is, see Returns; 0 leaves out all that comes of it, so
-        that of a line only the codes of the groups are computed, and `adata` need not have the genes if it has
-        codes.
+        that of a line only the codes of the groups are computed, and `adata` need not have the genes if it
+        has codes.
     use_rep
         ``obsm`` key under which `adata` has the model's codes; None computes those that are needed.
     labels, batch, covariates, library_size, genes
@@ -151,7 +152,9 @@ def interpolate(
     >>> top = path.var.nsmallest(20, "rank").index
     >>> sorted(adata.var["marker_of"][top].unique())
     ['group1', 'group2']
-    >>> path = lc.tl.interpolate(adata, model, "group1", "group2", 5, groupby="group", along="graph", n_neighbors=40)
+    >>> path = lc.tl.interpolate(
+    ...     adata, model, "group1", "group2", 5, groupby="group", along="graph", n_neighbors=40
+    ... )
     >>> path.uns["latentcell"]["route"][0] in adata.obs_names[adata.obs["group"] == "group1"]
     True
     """
@@ -221,14 +224,12 @@ def _over_graph(
     if route is None:
         n_parts, sizes = parts_of(graph, stops)
         raise DataError(
-            f"no path along the graph leads from start to end: it has {n_parts} parts that nothing joins, and "
-            f"the stops lie in parts of {', '.join(map(str, sizes))} cells. Raise n_neighbors= (or, with "
+            f"no path along the graph leads from start to end: it has {n_parts} parts that nothing joins, "
+            f"and the stops lie in parts of {', '.join(map(str, sizes))} cells. Raise n_neighbors= (or, with "
             "neighbors_key=, that of sc.pp.neighbors), add the cells that lie between, or take "
             "along='line', which crosses what is empty"
         )
-    first, last = (
-        codes[stops[at]] if given[at] is None else cast("np.ndarray", given[at]) for at in (0, -1)
-    )
+    first, last = (codes[stops[at]] if given[at] is None else cast("np.ndarray", given[at]) for at in (0, -1))
     return equal_steps(smooth_route(codes, graph, route, first, last), steps), route
 
 
@@ -242,7 +243,7 @@ def _add_surroundings(
     told: dict[str, Any],
     genes: Sequence[str] | None,
 ) -> np.ndarray:
-    """Write how far cells are and the bands of what they decode to; returns their positions (steps x n_local)."""
+    """Write how far cells are and what they decode to; returns their positions (steps x n_local)."""
     distances, rows = close.of(places, n_local)
     bands = np.empty((2, *path.shape), dtype=np.float32)
     for at, local in enumerate(rows):
@@ -272,8 +273,8 @@ def _code(given: Any, model: Any, argument: str) -> np.ndarray:
     code = np.asarray(given, dtype=np.float64)
     if code.shape != (model._n_latent,) or not np.isfinite(code).all():
         raise DataError(
-            f"{argument} must be the name of a group or cell, or {model._n_latent} finite numbers (n_latent), "
-            f"got {code.shape}"
+            f"{argument} must be the name of a group or cell, or {model._n_latent} finite numbers "
+            f"(n_latent), got {code.shape}"
         )
     return code
 
@@ -295,7 +296,7 @@ def _cells_of(adata: AnnData, key: str | None, group: Any, argument: str) -> np.
     if not len(rows) and len(cell) != 1:
         there = adata.obs[key].dropna().unique().tolist()
         raise DataError(
-            f"{argument}={group!r} is not in adata.obs[{key!r}] (there are {there[:20]}), and no one cell has "
-            "this name"
+            f"{argument}={group!r} is not in adata.obs[{key!r}] (there are {there[:20]}), and no one cell "
+            "has this name"
         )
     return rows if len(rows) else cell

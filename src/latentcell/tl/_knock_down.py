@@ -36,20 +36,21 @@ def knock_down(
 ) -> pd.DataFrame:
     r"""Hold genes at zero at the input of the encoder, and tell how far cells move among the codes.
 
-    **What is shown is the reaction of the encoder, not that of a cell.** A cell that loses a gene changes others;
-    here all others stay as they were measured. What comes out says how much the code of these cells rests on
-    the gene. A gene may be needed by the cell and not by the code (another tells the same), or the other way
-    round. Any gene moves cells somewhat, a highly expressed one more than others; so each is compared with
-    genes of the same mean in the same cells, and the table has both.
+    **What is shown is the reaction of the encoder, not that of a cell.** A cell that loses a gene changes
+    others; here all others stay as they were measured. What comes out says how much the code of these cells
+    rests on the gene. A gene may be needed by the cell and not by the code (another tells the same), or the
+    other way round. Any gene moves cells somewhat, a highly expressed one more than others; so each is
+    compared with genes of the same mean in the same cells, and the table has both.
 
-    Genes are held at zero in the matrix that the model reads (``layer`` of ``setup_anndata``), in its unit. Of
-    counts the depth of the cell falls by those that are taken, unless the model has a size factor: an encoder
-    that sees shares (log(1 + counts per 10,000)) sees all others rise a little. The genes that are compared lose
-    as many counts. **A gene that hardly any cell lacks** (highly expressed, much the same in all) takes cells where
-    the encoder has seen none when it is held at zero, and moves them far for no reason of biology.
+    Genes are held at zero in the matrix that the model reads (``layer`` of ``setup_anndata``), in its unit.
+    Of counts the depth of the cell falls by those that are taken, unless the model has a size factor: an
+    encoder that sees shares (log(1 + counts per 10,000)) sees all others rise a little. The genes that are
+    compared lose as many counts. **A gene that hardly any cell lacks** (highly expressed, much the same in
+    all) takes cells where the encoder has seen none when it is held at zero, and moves them far for no reason
+    of biology.
 
-    With :math:`z_i` the code of cell i as it is, :math:`z_i'` without the gene and :math:`s^2` the variance of
-    codes, summed over dimensions, the shift is :math:`\lVert z_i' - z_i \rVert / s`.
+    With :math:`z_i` the code of cell i as it is, :math:`z_i'` without the gene and :math:`s^2` the variance
+    of codes, summed over dimensions, the shift is :math:`\lVert z_i' - z_i \rVert / s`.
 
     Parameters
     ----------
@@ -63,12 +64,12 @@ def knock_down(
         ``obs`` column of groups, of text or categories: a row for each. Cells without one are left out. None
         takes all cells as one group.
     value
-        What genes are held at. None is 0, which is refused of data with values below 0 (scaled ones), where 0 is
-        no absence: give the value that a gene has in cells without it.
+        What genes are held at. None is 0, which is refused of data with values below 0 (scaled ones), where 0
+        is no absence: give the value that a gene has in cells without it.
     n_null
-        Genes (or sets) of the same mean to compare with, in each group: those whose mean of log(1 + counts per
-        10,000) in its cells (else of the values) is nearest. Of a set, each gene is replaced by one drawn from its
-        `n_null` nearest.
+        Genes (or sets) of the same mean to compare with, in each group: those whose mean of log(1 + counts
+        per 10,000) in its cells (else of the values) is nearest. Of a set, each gene is replaced by one drawn
+        from its `n_null` nearest.
     n_neighbors
         Nearest cells that are compared, before and after.
     max_cells
@@ -83,37 +84,36 @@ def knock_down(
     ``gene``, ``group``, ``n_cells``
         What was held at zero, and in how many cells of which group that was tried.
     ``expressed``, ``mean``, ``mean_null``
-        Share of these cells that have the gene (of a set: any of it), its mean expression there (of a set: the
-        mean over genes), and that of the genes compared with. **Where these differ, there are no genes of the
-        same level, and the comparison says little.**
+        Share of these cells that have the gene (of a set: any of it), its mean expression there (of a set:
+        the mean over genes), and that of the genes compared with. **Where these differ, there are no genes of
+        the same level, and the comparison says little.**
     ``shift``, ``shift_null``, ``shift_null_high``
         Mean shift of the cells; mean and 95th percentile of that of the genes compared with.
     ``p``
-        Share of the genes compared with, with this one among them, that move the cells as far; at least
-        1 / (1 + `n_null`), and a rank more than a test: genes differ in how much they say for other reasons too.
+        Share of the genes compared with, with this one among them, that move the cells as far; at least 1 /
+        (1 + `n_null`), and a rank more than a test: genes differ in how much they say for other reasons too.
     ``kept``, ``kept_null``
         Share of a cell's nearest neighbours (among all cells as they are) that are still so afterwards.
     ``own_before``, ``own_after``, ``own_null``
-        Share of the nearest neighbours that are of the cell's own group; afterwards; and with the genes compared
-        with (NaN without groups).
+        Share of the nearest neighbours that are of the cell's own group; afterwards; and with the genes
+        compared with (NaN without groups).
     ``towards``, ``share_of_way``, ``way_null``
-        The group to whose mean code cells move furthest, and how far, as a share of the way there from the mean
-        code of their own (None and NaN without other groups); the mean of this share over the genes compared
-        with, of each to the group that is its own furthest.
+        The group to whose mean code cells move furthest, and how far, as a share of the way there from the
+        mean code of their own (None and NaN without other groups); the mean of this share over the genes
+        compared with, of each to the group that is its own furthest.
 
     Raises
     ------
     DataError
-        If `model` has no encoder, a gene or column does not exist, a cell has no counts left without the gene,
-        the model has too few other genes to compare with, or an argument is out of range.
+        If `model` has no encoder, a gene or column does not exist, a cell has no counts left without the
+        gene, the model has too few other genes to compare with, or an argument is out of range.
 
     References
     ----------
-    Exploration of a trained encoder by taking inputs away, as of a perceptron's inputs in Zeiler and Fergus,
-    Visualizing and understanding convolutional networks, ECCV 2014, `arXiv:1311.2901
-    <https://arxiv.org/abs/1311.2901>`__; for genes of single cells (the embedding of a transformer) Theodoris et
-    al., Transfer learning enables predictions in network biology, Nature 618, 2023,
-    `doi:10.1038/s41586-023-06139-9 <https://doi.org/10.1038/s41586-023-06139-9>`__.
+    Inputs taken away to see what a trained network rests on: Zeiler and Fergus, Visualizing and understanding
+    convolutional networks, ECCV 2014, `arXiv:1311.2901 <https://arxiv.org/abs/1311.2901>`__; genes of cells,
+    in a transformer: Theodoris et al., Transfer learning enables predictions in network biology, Nature 618,
+    2023, `doi:10.1038/s41586-023-06139-9 <https://doi.org/10.1038/s41586-023-06139-9>`__.
 
     Examples
     --------
@@ -130,14 +130,14 @@ def knock_down(
     """
     if not isinstance(model, AbstractEncoder):
         raise DataError(
-            f"model: a {type(model).__name__} has no encoder whose input could be changed; use e.g. VAE or VSC"
+            f"model: a {type(model).__name__} has no encoder whose input could change; use e.g. VAE or VSC"
         )
     for name, number in (("n_null", n_null), ("n_neighbors", n_neighbors), ("max_cells", max_cells)):
         if number < 1:
             raise DataError(f"{name} must be at least 1, got {number}")
     sets = _sets_of(model, genes)
     groups = _groups_of(adata, groupby)
-    codes = places_of(adata, model, None)  # type: ignore[arg-type]
+    codes = places_of(adata, model, None)
     if not n_neighbors < len(codes):
         raise DataError(f"n_neighbors must be below the number of cells ({len(codes)}), got {n_neighbors}")
     where = _Surroundings(codes, groups, n_neighbors)
@@ -151,7 +151,7 @@ def knock_down(
         if len(members) > max_cells:
             members = np.sort(rng.choice(members, max_cells, replace=False))
         cells = _Cells(adata, model, members, value)
-        means = log_moments(adata, model, members)[0]  # type: ignore[arg-type]
+        means = log_moments(adata, model, members)[0]
         tried: dict[tuple[int, ...], dict[str, Any]] = {}
         for name, own in sets.items():
             nulls = _null_sets(means, own, held, n_null, rng)
@@ -174,7 +174,7 @@ def knock_down(
                     "p": (1 + (shifts >= result["shift"]).sum()) / (1 + n_null),
                     "kept": result["kept"],
                     "kept_null": np.mean([tried[null]["kept"] for null in nulls]),
-                    "own_before": where.own_share(members, codes[members]) if groupby else np.nan,
+                    "own_before": where.own_share(members, codes[members]),
                     "own_after": result["own"],
                     "own_null": np.mean([tried[null]["own"] for null in nulls]),
                     "towards": result["towards"],
@@ -186,6 +186,8 @@ def knock_down(
     order = table["gene"].map({name: at for at, name in enumerate(sets)})
     table = table.iloc[np.lexsort((table["group"], order))].reset_index(drop=True)
     names = _names_of(adata, groupby)
+    if groupby is None:
+        table[["own_before", "own_after", "own_null"]] = np.nan
     table["group"] = [names[group] for group in table["group"]]
     table["towards"] = [None if group is None else names[group] for group in table["towards"]]
     return table
@@ -220,7 +222,7 @@ class _Surroundings:
         after = cells.codes_without(genes, before)
         near = self.near(cells.members, before), self.near(cells.members, after)
         kept = np.mean([len(np.intersect1d(*pair)) for pair in zip(*near, strict=True)]) / self.n_neighbors
-        own = (self.groups[near[1]] == group).mean() if (self.groups != group).any() else np.nan
+        own = (self.groups[near[1]] == group).mean()
         shift = np.linalg.norm(after - before, axis=1).mean() / self.spread
         way = self.way(group, after - before)
         return {"shift": float(shift), "kept": float(kept), "own": float(own), **way}

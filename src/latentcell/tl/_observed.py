@@ -1,7 +1,5 @@
 """What cells themselves show of genes, beside what a model decodes."""
 
-from typing import cast
-
 import numpy as np
 from anndata import AnnData
 from scipy import sparse, stats
@@ -48,4 +46,4 @@ def observed_change(
             m1, np.sqrt(v1), len(end), m0, np.sqrt(v0), len(start), equal_var=False
         )
     p = np.where(np.isnan(test.pvalue), np.where(m0 == m1, 1.0, 0.0), test.pvalue)
-    return m1 - m0, cast("np.ndarray", p)
+    return m1 - m0, p

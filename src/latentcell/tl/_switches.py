@@ -11,7 +11,7 @@ from latentcell._errors import DataError
 from ._places import log_expression
 
 LEAST_CHANGE = 0.25
-"""Change over a path below which a gene counts as unchanged: in log(1 + counts per 10,000), a factor of 1.28."""
+"""Change over a path below which a gene is unchanged; in log(1 + counts per 10,000) a factor of 1.28."""
 MAX_FDR = 0.05
 """False discovery rate at which a gene differs between the cells at both ends."""
 LEAST_MONOTONY = 0.8
@@ -27,19 +27,20 @@ def rank_switches(
 ) -> pd.DataFrame:
     r"""Order genes by when they switch on a path: where half of their change is made.
 
-    With :math:`v_0, \dots, v_T` the expression of a gene at the places of the path (of counts log(1 + counts per
-    10,000)), a gene switches if all of these hold, and is left out otherwise, as the order of genes that do not
-    change is noise:
+    With :math:`v_0, \dots, v_T` the expression of a gene at the places of the path (of counts log(1 + counts
+    per 10,000)), a gene switches if all of these hold, and is left out otherwise, as the order of genes that
+    do not change is noise:
 
     * its change is large, :math:`|v_T - v_0| \ge` `least_change`;
     * it goes one way, :math:`|v_T - v_0| / \sum_t |v_t - v_{t-1}| \ge` `least_monotony` (1: it never turns);
-    * the cells at both ends differ in it as well, the same way, at a false discovery rate of `max_fdr` (Welch's
-      test, Benjamini and Hochberg over the genes of the path), for a decoder also draws changes that no cell
-      shows. Of a path without ``var["observed_p"]`` (``n_local=0`` in :func:`interpolate`) this is not asked.
+    * the cells at both ends differ in it as well, the same way, at a false discovery rate of `max_fdr`
+      (Welch's test, Benjamini and Hochberg over the genes of the path), for a decoder also draws changes that
+      no cell shows. Of a path without ``var["observed_p"]`` (``n_local=0`` in :func:`interpolate`) this is
+      not asked.
 
-    Its switch is the place where :math:`(v - v_0) / (v_T - v_0)` passes one half, on straight lines between the
-    steps; of a gene that turns in between, the mean of the first and the last such place. **The position is
-    one on the path, not in time**: steps are of equal length in latent space.
+    Its switch is the place where :math:`(v - v_0) / (v_T - v_0)` passes one half, on straight lines between
+    the steps; of a gene that turns in between, the mean of the first and the last such place. **The position
+    is one on the path, not in time**: steps are of equal length in latent space.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def rank_switches(
     >>> model = lc.tl.vae(adata, max_epochs=20, n_latent=4, progress=False)
     >>> path = lc.tl.interpolate(adata, model, "group1", "group2", 11, groupby="group")
     >>> table = lc.tl.rank_switches(path, least_change=2)
-    >>> table["switch"].is_monotonic_increasing, table["monotony"].min() >= 0.8
+    >>> table["switch"].is_monotonic_increasing, bool(table["monotony"].min() >= 0.8)
     (True, True)
     >>> sorted(adata.var["marker_of"][table.index].unique())
     ['group1', 'group2']
@@ -97,7 +98,9 @@ def rank_switches(
         raise DataError(f"least_change must be above 0, got {least_change}")
     step = places_on(path)
     if len(step) < 3:
-        raise DataError(f"path has {len(step)} steps, 3 are needed to tell when a gene switches: raise steps=")
+        raise DataError(
+            f"path has {len(step)} steps, 3 are needed to tell when a gene switches: raise steps="
+        )
     values = log_expression(path)
     change, ways = values[-1] - values[0], np.abs(np.diff(values, axis=0)).sum(axis=0)
     monotony = np.divide(np.abs(change), ways, out=np.zeros_like(ways), where=ways > 0)
@@ -135,7 +138,7 @@ def places_on(path: AnnData) -> np.ndarray:
 
 
 def _passed(share: np.ndarray, step: np.ndarray, level: float) -> np.ndarray:
-    """Where the share of the change (steps x genes, from 0 to 1) passes a level: mean of first and last place."""
+    """Where the share of the change (steps x genes) passes a level: mean of the first and last place."""
     column = np.arange(share.shape[1])
     after = np.argmax(share >= level, axis=0)
     before = len(step) - 1 - np.argmax(share[::-1] < level, axis=0)
