@@ -101,6 +101,9 @@ def test_names_of_genes_are_legible(way, overlaps):
     ax = lc.pl.path(wide, kind="heatmap")
     assert len(ax.get_yticklabels()) == 40
     assert overlaps(ax.figure, ax.get_yticklabels()) == ([], [])
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")  # less room
+    ax = lc.pl.path(wide, kind="heatmap", ax=panels[0])
+    assert overlaps(figure, ax.get_yticklabels()) == ([], [])
 
 
 def test_the_path_lies_where_its_nearest_cells_are(way, cells):

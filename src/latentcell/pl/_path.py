@@ -168,13 +168,15 @@ def _draw_rows(ax: Axes, path: AnnData, positions: np.ndarray, step: np.ndarray,
     )
     switch = path.var["switch"].to_numpy(dtype=float)[positions]
     ax.scatter(switch, np.arange(n), s=9, color="white", edgecolor="black", linewidth=0.5, zorder=3)
+    assert ax.figure is not None
+    ax.figure.figure.draw_without_rendering()
+    height = ax.get_window_extent().height / ax.figure.dpi * 72
     if n <= _MOST_NAMES:
-        size = float(np.clip(400 / n, 4.5, 0.9 * plt.rcParams["font.size"]))
+        size = float(np.clip(height / (1.25 * n), 3.5, 0.9 * plt.rcParams["font.size"]))
         ax.set_yticks(range(n), [str(name) for name in path.var_names[positions]], fontsize=size)
     else:
         ax.set_yticks([])
         ax.set_ylabel(f"{n} genes, by their switch")
-    assert ax.figure is not None
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=20)
     bar.set_label("share of the gene's range")
     bar.outline.set_visible(False)
