@@ -257,6 +257,18 @@ def test_a_path_can_be_written_and_read(ring, tmp_path):
     np.testing.assert_array_equal(again.layers["upper"], path.layers["upper"])
 
 
+def test_backed_cells_give_the_same_path(ring, tmp_path):
+    adata, model = ring
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    found = [
+        lc.tl.interpolate(cells, model, "cell5", "right", 4, along="graph", use_rep="ring")
+        for cells in (adata, backed)
+    ]
+    np.testing.assert_array_equal(found[0].X, found[1].X)
+    pd.testing.assert_frame_equal(found[0].var, found[1].var)
+
+
 # --- when genes switch ---
 
 

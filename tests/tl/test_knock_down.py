@@ -160,6 +160,20 @@ def test_layers_keys_and_order_of_genes_are_the_models():
     )
 
 
+def test_backed_cells_and_cells_without_a_group(groups, tmp_path):
+    adata, model = groups
+    adata = adata.copy()
+    adata.obs.loc[adata.obs_names[250:], "group"] = np.nan
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    tables = [
+        lc.tl.knock_down(cells, model, "g7", groupby="group", n_null=2, max_cells=60)
+        for cells in (adata, backed)
+    ]
+    pd.testing.assert_frame_equal(*tables)
+    assert tables[0]["n_cells"].tolist() == [60, 60, 50]
+
+
 def test_scaled_values_have_no_zero(groups):
     adata = make_cells()
     adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)

@@ -17,7 +17,7 @@ def log_moments(adata: AnnData, model: AbstractGenerator, rows: np.ndarray) -> t
     Counts are taken as log(1 + counts per 10,000 of the model's genes, or of the size factor), other data in
     their unit.
     """
-    cells = adata[rows]
+    cells = adata[np.sort(rows)]  # in the order of the file, which backed data need
     depths, genes = depths_of(cells, model), match_genes(adata.var_names, model.spec.genes)
     n_genes = len(model.spec.genes)
     total, squares = np.zeros(n_genes), np.zeros(n_genes)
