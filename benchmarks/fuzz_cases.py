@@ -521,7 +521,8 @@ def command_line(rng: np.random.Generator, pristine: Pristine, work: Path) -> st
     (work / "empty").mkdir()
     model = str(pristine.folder / list(BUILD)[rng.integers(len(BUILD))])
     texts = [
-        *NAMES[:-4],
+        *NAMES,
+        ",".join(f"g{i}" for i in range(2000)),
         "-1",
         "0",
         "1",
