@@ -92,6 +92,16 @@ class TestTable:
         without = table[table["metric"] != "gene_correlation"]
         assert np.isfinite(without[["value", "real", "chance"]].to_numpy()).all()
 
+    def test_groups_are_told_apart_by_a_quarter_of_the_trees(self, sets, monkeypatch):
+        asked = []
+        monkeypatch.setattr(
+            "latentcell.metrics._scores.classifier_auc",
+            lambda *_, n_trees, seed: asked.append(n_trees) or 0.5,
+        )
+        real, new = sets["real"], cells(200, 3, "new")
+        lc.metrics.fidelity(real, new, "type", n_comps=8, n_trees=23, controls=False)
+        assert asked == [23, 23] + [5, 5] * len(TYPES)  # on genes and on components
+
     def test_without_controls_it_has_the_same_values(self, sets, fresh):
         new = cells(200, 3, "new")
         alone = lc.metrics.fidelity(sets["real"], new, "type", sets["reference"], controls=False, **QUICK)
@@ -370,8 +380,8 @@ class TestErrors:
         ("option", "match"),
         [
             ({"n_top_genes": 1}, "n_top_genes=1"),
-            ({"n_comps": 0}, "n_comps=0"),
-            ({"n_trees": 0}, "n_trees=0"),
+            ({"n_comps": 0}, "n_comps=0 and n_trees=100 must be at least 1"),
+            ({"n_trees": 0}, "n_comps=30 and n_trees=0 must be at least 1"),
             ({"min_cells": 5}, "min_cells=5 must be at least 6"),
             ({"max_cells": 8}, "at most max_cells=8"),
         ],
