@@ -36,6 +36,7 @@ CANARY = "canary"
 CODE = "__import__('os').system('touch canary')"
 PICKLE = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch canary\x85R."
 KEYS = {"batch_key": "batch", "labels_key": "label"}
+NO_NETWORK = ("GeneShuffle", "GaussianCopula", "PCAGaussian")
 BUILD = {
     "AE": {"n_latent": 2, "hidden": (4,)},
     "VAE": {"n_latent": 2, "hidden": (4,), "gene_likelihood": "zinb"},
@@ -43,6 +44,8 @@ BUILD = {
     "CVAE": {"n_latent": 2, "hidden": (4,)},
     "DCA": {"n_latent": 2, "hidden": (4,)},
     "DisentangledVAE": {"n_latent": 2, "hidden": (4,)},
+    "GAN": {"n_latent": 2, "hidden": (4,), "critic_hidden": (4,)},
+    "ConditionalGAN": {"n_latent": 2, "hidden": (4,), "critic_hidden": (4,), "gene_likelihood": "nb"},
     "GeneShuffle": {},
     "GaussianCopula": {},
     "PCAGaussian": {"n_components": 3},
@@ -118,8 +121,8 @@ def prepare(folder: Path) -> None:
         Model, own = getattr(lc.model, name), adata.copy()
         Model.setup_anndata(own, **KEYS)
         model = Model(own, **arguments)
-        epochs = {} if name in ("GeneShuffle", "GaussianCopula", "PCAGaussian") else {"max_epochs": 1}
-        model.train(**epochs, enable_progress_bar=False)
+        epochs = 5 if "GAN" in name else 1  # one step each, and the generator learns with the fifth
+        model.train(**({} if name in NO_NETWORK else {"max_epochs": epochs}), enable_progress_bar=False)
         model.save(folder / name)
     adata.write_h5ad(folder / "cells.h5ad")
 
@@ -359,6 +362,8 @@ def _use(rng: np.random.Generator, model: Any, pristine: Pristine) -> str:
     calls = [lambda: model.generate(3, seed=0).X]
     if hasattr(model, "get_latent_representation"):
         calls += [lambda: model.get_latent_representation(adata), lambda: model.get_reconstruction(adata)]
+    if hasattr(model, "project"):
+        calls.append(lambda: model.project(adata, n_steps=2))
     for call in calls:
         try:
             found = call()
@@ -463,7 +468,7 @@ def cells_file(rng: np.random.Generator, pristine: Pristine, work: Path) -> str:
     if how == 9:
         path.write_bytes(flip(rng, path.read_bytes()))
     whole = str(pristine.folder / "cells.h5ad")
-    names = [name for name in BUILD if name not in ("GeneShuffle", "GaussianCopula", "PCAGaussian")]
+    names = [name for name in BUILD if name not in NO_NETWORK]
     model = str(pristine.folder / names[rng.integers(len(names))])
     return _command(
         [
@@ -516,7 +521,8 @@ def command_line(rng: np.random.Generator, pristine: Pristine, work: Path) -> st
     (work / "empty").mkdir()
     model = str(pristine.folder / list(BUILD)[rng.integers(len(BUILD))])
     texts = [
-        *NAMES[:-4],
+        *NAMES,
+        ",".join(f"g{i}" for i in range(2000)),
         "-1",
         "0",
         "1",

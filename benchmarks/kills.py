@@ -1,7 +1,7 @@
 """Kill processes that train, save and write cells, at every file-system call, and look at what they leave.
 
     python benchmarks/kills.py                    all cases at calls, at sizes, and 200 at random times
-    python benchmarks/kills.py --random 1000
+    python benchmarks/kills.py --random 1000 --calls 0 --sizes 0
     python benchmarks/kills.py --only save train  cases whose name holds one of the words
 
 A case is work that writes files. It is done once undisturbed, and then again and again by a copy of this
@@ -60,7 +60,7 @@ from latentcell.cli import main as command_line
 from latentcell.train.checkpoints import read_checkpoint
 from latentcell.train.run import CHECKPOINT
 
-MODELS = ("AE", "VAE", "VSC", "CVAE", "DCA", "DisentangledVAE")
+MODELS = ("AE", "VAE", "VSC", "CVAE", "DCA", "DisentangledVAE", "GAN", "ConditionalGAN")
 EPOCHS = 3
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link")
 PATIENCE = 900.0  # seconds after which a process hangs
@@ -373,13 +373,15 @@ def build(name: str, seed: int) -> Any:
     cells = make_cells(seed)
     Model = getattr(lc.model, name)
     Model.setup_anndata(cells, labels_key="label")
-    return Model(cells, n_latent=2, hidden=(6,), seed=seed) if name in MODELS else Model(cells, seed=seed)
+    sizes: dict[str, Any] = {"n_latent": 2, "hidden": (6,)} if name in MODELS else {}
+    return Model(cells, **sizes, **({"critic_hidden": (6,)} if "GAN" in name else {}), seed=seed)
 
 
 def train(model: Any, **arguments: Any) -> Any:
     """Train it for some epochs."""
-    fixed = {"accelerator": "cpu", "enable_progress_bar": False, "early_stopping": True, "batch_size": 16}
-    model.train(EPOCHS, **fixed, **arguments)
+    fixed = {"accelerator": "cpu", "enable_progress_bar": False, "batch_size": 16}
+    early = {} if isinstance(model, lc.model.GAN | lc.model.ConditionalGAN) else {"early_stopping": True}
+    model.train(EPOCHS, **fixed, **early, **arguments)
     return model
 
 
@@ -512,12 +514,16 @@ def commands(one: Any, dca: Any) -> dict[str, Case]:
 
 
 def some(n: int, most: int) -> list[int]:
-    """Numbers from 1 to n: all, or the first, the last and others between them."""
+    """Numbers from 1 to n: all, or the first, the last and others between them; none of 0."""
+    if not most:
+        return []
     return sorted({1, *range(max(n - 5, 1), n + 1), *np.linspace(1, n, min(n, most), dtype=int).tolist()})
 
 
 def sizes_of(judge: Judge, most: int) -> list[int]:
-    """Numbers of bytes at which a file of the work is cut: also the last of some of its files."""
+    """Numbers of bytes at which a file of the work is cut: also the last of some of its files; none of 0."""
+    if not most:
+        return []
     lasts = [size - 1 for size in judge.sizes if size]
     lasts = lasts[:: -(-len(lasts) // most)] + lasts[-1:]
     return sorted({0, *lasts, *np.linspace(0, lasts[-1], most, dtype=int).tolist()})

@@ -41,3 +41,16 @@ def test_pages_link_to_pages_that_exist():
     for page in (page for page in DOCS.rglob("*.md") if not {"_build", "generated"} & set(page.parts)):
         for target in re.findall(r"\]\(([\w./-]+\.md)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).is_file(), f"{page.name} links to {target}"
+
+
+PAGES = [*DOCS.rglob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_what_there_is(page):
+    """``lc.room.name``, in text and in code; a name after a model class is its method."""
+    text = page.read_text(encoding="utf-8")
+    for room, name, member in sorted(set(re.findall(r"\blc\.([a-z]+)\.(\w+)(?:\.(\w+))?", text))):
+        found = getattr(import_module(f"latentcell.{room}"), name, None)
+        assert found is not None, f"{page.name}: there is no lc.{room}.{name}"
+        assert not member or hasattr(found, member), f"{page.name}: there is no lc.{room}.{name}.{member}"

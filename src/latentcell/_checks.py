@@ -4,7 +4,7 @@ Works on dense arrays, scipy sparse matrices and anything sliced by rows (backed
 and scipy are needed, so that every folder of the package may use it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -43,6 +43,17 @@ _FIX = {
     "large": "Rescale them: nothing that is counted or measured in a cell is so large.",
     "empty": "Remove them first: `sc.pp.filter_cells(adata, min_counts=1)`.",
 }
+
+
+def layer_names(layers: Iterable[str | None]) -> list[str]:
+    """Names of the layers of an AnnData, in order, without None, which is ``X`` from anndata 0.13 on.
+
+    Examples
+    --------
+    >>> layer_names({None: "X", "spliced": "S", "counts": "C"})
+    ['counts', 'spliced']
+    """
+    return sorted(str(name) for name in layers if name is not None)
 
 
 def matrix_kind(

@@ -118,11 +118,12 @@ def test_kmeans_tsne_of_one_dimension(rng):
 # --- leiden
 
 
-def test_leiden_is_scanpys(blobs):
+@pytest.mark.parametrize("n_neighbors", [10, 2])
+def test_leiden_is_scanpys(blobs, n_neighbors):
     z, labels = blobs
-    table = lc.metrics.leiden(z, labels, resolutions=(0.3, 1.0), n_neighbors=10, seed=2)
+    table = lc.metrics.leiden(z, labels, resolutions=(0.3, 1.0), n_neighbors=n_neighbors, seed=2)
     adata = sc.AnnData(z.copy())
-    sc.pp.neighbors(adata, n_neighbors=10, use_rep="X", random_state=2)
+    sc.pp.neighbors(adata, n_neighbors=n_neighbors, use_rep="X", random_state=2)
     for row, resolution in enumerate((0.3, 1.0)):
         sc.tl.leiden(
             adata, resolution=resolution, random_state=2, flavor="igraph", n_iterations=2, directed=False

@@ -70,6 +70,38 @@ class TestTable:
         assert set(fresh["better"]) == {"higher", "lower", "near best"}
         assert np.isfinite(fresh[["value", "real", "chance", "best"]].to_numpy()).all()
 
+    def test_says_what_is_best(self, fresh):
+        """Chance where a classifier guesses, 0 of errors, 1 of shares and agreements."""
+        even = {"classifier_auc_genes", "classifier_auc_pcs", "nearer_to_training"}
+        errors = {"mmd2", "wasserstein2", "zero_fraction_rmse", "ks_genes", "ks_library_size"}
+        errors |= {"ks_detected_genes", "exact_copies"}
+        for row in fresh.itertuples():
+            assert row.best == (0.5 if row.metric in even else float(row.metric not in errors)), row.metric
+            either = row.metric in even | {"density", "marker_lfc_slope"}
+            side = "near best" if either else "lower" if row.metric in errors else "higher"
+            assert row.better == side, row.metric
+
+    @pytest.mark.usefixtures("no_forests")
+    def test_the_least_numbers_are_taken(self, sets):
+        least = {"n_top_genes": 2, "n_comps": 1, "n_trees": 1, "min_cells": 6, "max_cells": 6}
+        table = lc.metrics.fidelity(sets["real"], cells(50, 3, "new"), **least)
+        told = table.attrs["fidelity"]
+        assert (told["n_genes"], told["n_comps"], told["n_trees"]) == (2, 1, 1)
+        assert told["n_cells"] == {"all": 6}
+        # the correlations of genes are one number, which agrees with nothing
+        without = table[table["metric"] != "gene_correlation"]
+        assert np.isfinite(without[["value", "real", "chance"]].to_numpy()).all()
+
+    def test_groups_are_told_apart_by_a_quarter_of_the_trees(self, sets, monkeypatch):
+        asked = []
+        monkeypatch.setattr(
+            "latentcell.metrics._scores.classifier_auc",
+            lambda *_, n_trees, seed: asked.append(n_trees) or 0.5,
+        )
+        real, new = sets["real"], cells(200, 3, "new")
+        lc.metrics.fidelity(real, new, "type", n_comps=8, n_trees=23, controls=False)
+        assert asked == [23, 23] + [5, 5] * len(TYPES)  # on genes and on components
+
     def test_without_controls_it_has_the_same_values(self, sets, fresh):
         new = cells(200, 3, "new")
         alone = lc.metrics.fidelity(sets["real"], new, "type", sets["reference"], controls=False, **QUICK)
@@ -348,8 +380,8 @@ class TestErrors:
         ("option", "match"),
         [
             ({"n_top_genes": 1}, "n_top_genes=1"),
-            ({"n_comps": 0}, "n_comps=0"),
-            ({"n_trees": 0}, "n_trees=0"),
+            ({"n_comps": 0}, "n_comps=0 and n_trees=100 must be at least 1"),
+            ({"n_trees": 0}, "n_comps=30 and n_trees=0 must be at least 1"),
             ({"min_cells": 5}, "min_cells=5 must be at least 6"),
             ({"max_cells": 8}, "at most max_cells=8"),
         ],

@@ -52,6 +52,12 @@ def test_markers_are_the_genes_that_were_raised(values):
     assert all((fold_changes(values, GROUPS, SHARE)[g, m] > 0).all() for g, m in enumerate(markers))
 
 
+def test_genes_that_are_lower_or_the_same_are_no_markers():
+    values = np.array([[1.0, 2.0, 3.0], [0.75, 1.75, 3.0]])  # exact in binary, as are halves
+    markers = top_markers(values, np.array([0, 1]), 2, 3)
+    assert [genes.tolist() for genes in markers] == [[0, 1], []]
+
+
 def test_slope_tells_how_far_differences_are_attenuated(values):
     markers = top_markers(values, GROUPS, 3, 3)
     changes = fold_changes(values, GROUPS, SHARE)

@@ -52,6 +52,11 @@ class TestNeighborMixing:
     def test_cells_at_one_point_are_mixed(self):
         assert lc.metrics.neighbor_mixing(np.zeros((10, 2)), np.zeros((10, 2))) == pytest.approx(1, abs=0.02)
 
+    def test_of_three_neighbors_the_nearest_weighs_all(self, rng):
+        """A perplexity of 1: every cell is among its own or among the others, and the index is 1."""
+        real, generated = rng.normal(size=(2, 30, 3))
+        assert lc.metrics.neighbor_mixing(real, generated, n_neighbors=3) == pytest.approx(0, abs=0.01)
+
     def test_refuses_few_neighbors(self, rng):
         with pytest.raises(DataError, match="n_neighbors=2 must be at least 3"):
             lc.metrics.neighbor_mixing(*rng.normal(size=(2, 10, 2)), n_neighbors=2)
@@ -67,15 +72,16 @@ class TestManifoldOverlap:
         expected = prdc.compute_prdc(real, generated, nearest_k=k)
         assert lc.metrics.manifold_overlap(real, generated, n_neighbors=k) == pytest.approx(expected)
 
-    def test_is_the_loop_over_balls(self, rng):
+    @pytest.mark.parametrize("k", [1, 3])
+    def test_is_the_loop_over_balls(self, rng, k):
         real, generated = rng.normal(size=(30, 2)), rng.normal(0.5, size=(20, 2))
-        radius = [np.sort(np.linalg.norm(real - x, axis=1))[3] for x in real]
+        radius = [np.sort(np.linalg.norm(real - x, axis=1))[k] for x in real]
         inside = np.array(
             [[np.linalg.norm(x - y) < r for y in generated] for x, r in zip(real, radius, strict=True)]
         )
-        scores = lc.metrics.manifold_overlap(real, generated, n_neighbors=3)
+        scores = lc.metrics.manifold_overlap(real, generated, n_neighbors=k)
         assert scores["precision"] == pytest.approx(inside.any(axis=0).mean())
-        assert scores["density"] == pytest.approx(inside.sum() / 20 / 3)
+        assert scores["density"] == pytest.approx(inside.sum() / 20 / k)
         assert scores["coverage"] == pytest.approx(inside.any(axis=1).mean())
 
     def test_precision_and_recall_change_places(self, rng):

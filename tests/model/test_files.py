@@ -238,6 +238,33 @@ def test_an_edited_record_is_refused_and_says_what_to_do(models, tmp_path, chang
         lc.model.load(tmp_path / "model")
 
 
+def test_a_record_is_parsed_once(models, tmp_path, monkeypatch):
+    """Not again for its checksum: a record of 64 MiB takes gigabytes as objects."""
+    models[0].save(tmp_path / "model")
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text, **how: parsed.append(text) or loads(text, **how))
+    record = _record.read_record(tmp_path / "model")
+    assert len(parsed) == 1
+    assert record == loads(parsed[0])
+
+
+def test_a_record_too_large_to_be_read_is_not_written(models, tmp_path, monkeypatch):
+    """What is there stays: also the model that would have been replaced."""
+    models[0].save(tmp_path / "model")
+    size = (tmp_path / "model" / "model.json").stat().st_size
+    monkeypatch.setattr(_record, "MOST_BYTES", size // 2)
+    for name in ("model", "new"):
+        with pytest.raises(DataError, match=rf"would have [\d,]+ bytes, and one above {size // 2:,} is not"):
+            models[1].save(tmp_path / name, overwrite=True)
+    monkeypatch.undo()
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {"model.json", "model.safetensors"}
+    assert is_model(tmp_path / "model", models[0])
+    monkeypatch.setattr(_record, "MOST_BYTES", size)
+    models[0].save(tmp_path / "other")  # one of just that size is
+    assert is_model(tmp_path / "other", models[0])
+
+
 def test_another_layout_of_the_same_record_is_read(models, tmp_path):
     models[0].save(tmp_path / "model")
     record = record_of(tmp_path / "model")

@@ -160,6 +160,7 @@ def last_of(name, value):
         ("VAE", first_of("encoder.", torch.nan), "encoder.* holds values that are not finite"),
         ("VAE", first_of("templates.covariates.labels", 7), "codes of categories that there are not"),
         ("VAE", first_of("templates.weight", -1.0), "cells weigh nothing"),
+        ("VAE", first_of("templates.posterior.loc", torch.nan), "loc holds values that are not finite"),
         ("VAE", first_of("templates.posterior.scale", torch.inf), "scale holds values that are not finite"),
         ("VAE", lambda v: v.pop("templates.posterior.scale"), "scale"),
         ("VAE", lambda v: v.update({"templates.library": torch.ones(3)}), "weight has"),

@@ -141,6 +141,15 @@ def test_critic_projects_on_the_direction_of_the_label():
         torch.testing.assert_close(scores[i], score)
 
 
+def test_the_critic_lets_a_fifth_through_below_0():
+    critic = Critic(1, (1,))
+    for layer in (critic.layers[0], critic.head):
+        nn.init.ones_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    scores = critic(torch.tensor([[-3.0], [0.0], [2.0]]), no_labels(3))
+    torch.testing.assert_close(scores, torch.tensor([-0.6, 0.0, 2.0]))
+
+
 def test_a_cells_score_does_not_hang_on_the_other_cells():
     critic = Critic(4, (6,), n_labels=2)
     x, labels = torch.randn(5, 4), torch.tensor([0, 1, 0, 1, 1])

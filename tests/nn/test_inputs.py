@@ -48,3 +48,16 @@ def test_genes_are_hidden_in_training_only_and_the_others_raised():
     assert seen.unique().tolist() == pytest.approx([0, 4 / 3])
     assert (seen == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
     assert torch.equal(layer.eval()(x, torch.ones(2000, 1)), x)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, ""),
+        ({"log_normalize": True}, "log1p CP10k"),
+        ({"standardize": True, "dropout": 0.25}, "standardised, dropout 0.25"),
+        ({"log_normalize": True, "standardize": True}, "log1p CP10k, standardised"),
+    ],
+)
+def test_it_says_what_it_does(asked, words):
+    assert EncoderInput(3, **asked).detail == words

@@ -202,6 +202,14 @@ def test_log_link_models_each_gene_on_its_own(raw, library):
         NegativeBinomial(N_GENES, link="probit")
 
 
+@pytest.mark.parametrize("kind", ["poisson", "nb"])
+def test_log_link_starts_at_the_mean_composition(kind):
+    likelihood, library = LIKELIHOODS[kind](3, link="log"), torch.tensor([[20.0], [5.0]])
+    bias = likelihood.start(torch.tensor([1.0, 3.0, 6.0]), torch.ones(3))
+    expected = library * torch.tensor([0.1, 0.3, 0.6])
+    torch.testing.assert_close(likelihood.mean({"mean": bias.expand(2, 3)}, library), expected)
+
+
 def test_negative_binomial_loss_has_the_gradients_of_autograd(raw, library):
     x, likelihood = data("nb"), make("nb")
     output = raw["mean"].requires_grad_()

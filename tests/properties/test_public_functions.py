@@ -328,6 +328,12 @@ TL = {
     "interpolate": lambda adata: lc.tl.interpolate(
         adata, trained("VAE"), "T", "B", 3, groupby="label", batch="a"
     ).X,
+    "rank_switches": lambda adata: lc.tl.rank_switches(
+        lc.tl.interpolate(adata, trained("VAE"), "T", "B", 4, groupby="label", batch="a"), least_change=0.01
+    ),
+    "knock_down": lambda adata: lc.tl.knock_down(
+        adata, trained("VAE"), adata.var_names[0], groupby="label", n_null=2, n_neighbors=2
+    ),
     "enrich_latent_genes": lambda adata: lc.tl.enrich_latent_genes(
         ranked(), {str(i): adata.var_names[i:].tolist() for i in range(2)}, min_genes=1
     ),
@@ -362,6 +368,10 @@ PL = {
         trained("VAE").traverse(0, [0.0, 1.0], batch="a"), genes=adata.var_names[:2].tolist()
     ),
     "mean_variance": lambda adata: lc.pl.mean_variance(adata, layers=(None, "other")),
+    "path": lambda adata: lc.pl.path(
+        lc.tl.interpolate(adata, trained("VAE"), "T", "B", 4, groupby="label", batch="a"),
+        adata.var_names[:2].tolist(),
+    ),
     "rate_distortion": lambda adata: lc.pl.rate_distortion(sweep_table()),
     "scores": lambda adata: lc.pl.scores(
         lc.tl.compare(

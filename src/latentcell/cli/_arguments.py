@@ -1,6 +1,7 @@
 """The parser of a command, and what arguments may be."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -129,9 +130,14 @@ def names(text: str) -> list[str]:
 
 def gene_names(text: str) -> list[str]:
     """Names in the lines of a file if there is one of this name, else separated by commas."""
-    if not Path(text).is_file():
+    if not os.path.isfile(text):  # False, too, of what is too long for the name of a file
         return names(text)
-    found = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
+    try:
+        found = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no text file with a gene in each line") from error
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
     return [name for name in found if name]
 
 

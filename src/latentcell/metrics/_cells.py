@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from latentcell._checks import as_csr, matrix_kind
+from latentcell._checks import as_csr, layer_names, matrix_kind
 from latentcell._errors import DataError
 from latentcell.metrics._copying import row_digests
 
@@ -158,7 +158,7 @@ def _matrix(name: str, adata: AnnData, layer: str | None) -> tuple[Any, str]:
     if layer is not None and layer in adata.layers:
         return adata.layers[layer], f"{name}.layers[{layer!r}]"
     if layer is not None and name != "generated":
-        have = ", ".join(repr(key) for key in adata.layers) or "none"
+        have = ", ".join(map(repr, layer_names(adata.layers))) or "none"
         raise DataError(f"layer={layer!r} is not in {name}.layers (there: {have}).")
     if adata.X is None:
         raise DataError(f"{name}.X is None; name the layer that holds the data: layer=...")

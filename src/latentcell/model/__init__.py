@@ -1,5 +1,6 @@
 """Models, in scvi-tools' manner: ``setup_anndata``, construct, ``train``, ask."""
 
+from . import abstract as abstract
 from ._files import load
 from ._jacobian import LatentJacobian
 from .ae import AE

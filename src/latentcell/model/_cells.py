@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from latentcell._checks import check_matrix
+from latentcell._checks import check_matrix, layer_names
 from latentcell._errors import DataError
 from latentcell._scvi import read_registry
 from latentcell.train.loading import Cells
@@ -69,7 +69,7 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
             raise DataError("adata.X is empty; name the matrix to use with setup_anndata(layer=...)")
         return adata.X
     if layer not in adata.layers:
-        there = sorted(str(key) for key in adata.layers if key is not None)
+        there = layer_names(adata.layers)
         raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
     return adata.layers[layer]
 

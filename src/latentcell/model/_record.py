@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from latentcell import __version__
-from latentcell._errors import ModelFileError
+from latentcell._errors import DataError, ModelFileError
 from latentcell.nn.schedules import ScheduleJSON
 
 FORMAT = 2
@@ -19,30 +19,41 @@ FORMATS = (1, FORMAT)
 """What is read. Format 1 had no checksum of the record and one name for all weights."""
 RECORD = "model.json"
 MOST_BYTES = 2**26
-"""Of a record that is read: tens of times what 100,000 genes and as many categories take."""
+"""Of a record: tens of times what 100,000 genes and as many categories take."""
 WEIGHTS = "model.safetensors"
 WEIGHTS_NAME = re.compile(r"model(-[0-9a-f]{16})?\.safetensors")
 
 
 def to_text(record: dict[str, Any]) -> bytes:
-    """The record as it is written, with its checksum."""
-    return json.dumps(seal(record | {"format": FORMAT}), indent=1, allow_nan=False).encode()
+    """The record as it is written, with its checksum (`DataError`: so large that it would not be read)."""
+    text = json.dumps(seal(record | {"format": FORMAT}), indent=1, allow_nan=False).encode()
+    if len(text) > MOST_BYTES:
+        raise DataError(
+            f"the record of this model would have {len(text):,} bytes, and one above {MOST_BYTES:,} is "
+            "not read: are names of cells or numbers set up as labels, batches or categories?"
+        )
+    return text
 
 
 def seal(record: dict[str, Any]) -> dict[str, Any]:
     """The record with a checksum over its canonical form, whatever its spaces and the order of its keys."""
     found = {name: value for name, value in record.items() if name != "checksum"}
-    found = json.loads(json.dumps(found, allow_nan=False))
-    text = json.dumps(found, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return found | {"checksum": hashlib.sha256(text.encode()).hexdigest()}
+    found = json.loads(json.dumps(found, allow_nan=False))  # what is read again: keys are texts, tuples lists
+    return found | {"checksum": _checksum(found)}
 
 
 def is_sealed(record: dict[str, Any]) -> bool:
-    """Whether the record says what it said when its checksum was made."""
+    """Whether the record, as it was read, says what it said when its checksum was made."""
     try:
-        return seal(record)["checksum"] == record.get("checksum")
+        return _checksum(record) == record.get("checksum")
     except RecursionError:
         return False
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    own = {name: value for name, value in record.items() if name != "checksum"}
+    text = json.dumps(own, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import scanpy as sc
 from matplotlib.axes import Axes
@@ -51,3 +52,27 @@ def part(ax: Axes, texts: Sequence[Text]) -> None:
         x, y = ax.transData.transform(text.get_position())
         new_x, new_y = ax.transData.inverted().transform((x, y + shift))
         text.set_position((new_x, new_y))
+
+
+def name_lines(ax: Axes, names: list[str], ends: np.ndarray) -> None:
+    """Names right of the ends of the first lines of the Axes, one for each, moved apart."""
+    assert ax.figure is not None
+    ax.figure.figure.draw_without_rendering()
+    low, high = ax.get_ylim()
+    height = ax.get_window_extent().height / ax.figure.dpi * 72
+    size = float(np.clip(height / (1.3 * len(names)), 4.5, 0.9 * plt.rcParams["font.size"]))
+    order = np.argsort(ends, kind="stable")
+    places = spread(ends[order], 1.3 * size / height * (high - low), low, high)
+    for at, place in zip(order, places, strict=True):
+        ax.annotate(
+            names[at],
+            xy=(1.0, ends[at]),
+            xytext=(1.05, place),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=size,
+            color=ax.lines[at].get_color(),
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
+        )

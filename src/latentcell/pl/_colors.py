@@ -11,6 +11,7 @@ from anndata import AnnData
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from scanpy.plotting import palettes
 
+from latentcell._checks import layer_names
 from latentcell._errors import DataError
 
 MISSING = "NA"
@@ -75,7 +76,9 @@ def color_values(adata: AnnData, key: str, layer: str | None, argument: str) -> 
 def check_layer(adata: AnnData, layer: str | None, argument: str = "layer") -> None:
     """Raise a DataError that names `argument` unless `layer` is None or one of ``adata.layers``."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"{argument}={layer!r} is not in adata.layers, which has: {listed(adata.layers)}.")
+        raise DataError(
+            f"{argument}={layer!r} is not in adata.layers, which has: {listed(layer_names(adata.layers))}."
+        )
 
 
 def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, str]:

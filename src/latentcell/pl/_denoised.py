@@ -12,6 +12,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from scipy import stats
 
+from latentcell._checks import layer_names
 from latentcell._errors import DataError
 
 from ._colors import listed
@@ -149,7 +150,7 @@ def _values(adata: AnnData, key: str | None, x: str, y: str, log1p: bool) -> np.
     else:
         frames = [name for name, value in adata.obsm.items() if isinstance(value, pd.DataFrame)]
         raise DataError(
-            f"layers: {key!r} is neither in adata.layers, which has: {listed(adata.layers)}; "
+            f"layers: {key!r} is neither in adata.layers, which has: {listed(layer_names(adata.layers))}; "
             f"nor a data frame in adata.obsm, which has: {listed(frames)}."
         )
     where = key or "X"

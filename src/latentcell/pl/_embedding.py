@@ -179,6 +179,12 @@ def _dimensions(dims: str | Sequence[str], n: int) -> list[int]:
     return [int(choice[0]) for choice in chosen]
 
 
+def coordinates_of(adata: AnnData, basis: str, n: int) -> tuple[str, np.ndarray]:
+    """The ``obsm`` key that `basis` names, and its first `n` dimensions (cells x `n`)."""
+    key = _obsm_key(adata, basis)
+    return key, _coordinates(adata, key, n)
+
+
 def _obsm_key(adata: AnnData, basis: str) -> str:
     for key in (basis, f"X_{basis}"):
         if key in adata.obsm:

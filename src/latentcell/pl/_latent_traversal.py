@@ -11,10 +11,8 @@ from matplotlib.colors import to_hex
 from latentcell import _keys
 from latentcell._errors import DataError
 
-from ._canvas import spread
-from ._matrix import chosen_genes, dense_values
-
-_TARGET_SUM = 1e4
+from ._canvas import name_lines
+from ._matrix import chosen_genes, decoded_values
 
 
 def latent_traversal(
@@ -70,7 +68,9 @@ def latent_traversal(
     positions = np.arange(adata.n_vars) if genes is None else chosen_genes(adata, genes, n_genes)
     counts = "library_size" in adata.obs
     along = np.unique(where)
-    values = np.stack([_mean_at(adata, np.flatnonzero(where == at), positions, counts) for at in along])
+    values = np.stack(
+        [decoded_values(adata, np.flatnonzero(where == at), positions).mean(axis=0) for at in along]
+    )
     change = values.max(axis=0) - values.min(axis=0)
     if genes is None:
         most = np.argsort(-change, kind="stable")[:n_genes]
@@ -85,7 +85,7 @@ def latent_traversal(
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(label)
     ax.set_ylabel(unit or ("log1p CP10k" if counts else "expression"))
-    _name_lines(ax, [str(name) for name in adata.var_names[positions]], values[-1])
+    name_lines(ax, [str(name) for name in adata.var_names[positions]], values[-1])
     return ax
 
 
@@ -106,41 +106,8 @@ def _way(adata: AnnData) -> tuple[np.ndarray, str]:
     return where, f"dim_{said['dim']}" if "dim" in said else "value of the dimension"
 
 
-def _mean_at(adata: AnnData, rows: np.ndarray, positions: np.ndarray, counts: bool) -> np.ndarray:
-    """Mean expression of rows (genes)."""
-    values = dense_values(adata, rows, positions, None)
-    if counts:
-        size = adata.obs["library_size"].to_numpy(dtype=float)[rows, None]
-        values = np.log1p(_TARGET_SUM * values / size)
-    return values.mean(axis=0)
-
-
 def _shades(change: np.ndarray, rises: np.ndarray) -> list[str]:
     """Red for genes that rise, blue for those that fall, darker the more they change."""
     weight = 0.5 + 0.45 * change / (change.max() or 1.0)
     maps = plt.get_cmap("Reds"), plt.get_cmap("Blues")
     return [to_hex(maps[0 if up else 1](shade)) for shade, up in zip(weight, rises, strict=True)]
-
-
-def _name_lines(ax: Axes, names: list[str], ends: np.ndarray) -> None:
-    """Gene names right of the ends of their lines, moved apart."""
-    assert ax.figure is not None
-    ax.figure.figure.draw_without_rendering()
-    low, high = ax.get_ylim()
-    height = ax.get_window_extent().height / ax.figure.dpi * 72
-    size = float(np.clip(height / (1.3 * len(names)), 4.5, 0.9 * plt.rcParams["font.size"]))
-    order = np.argsort(ends, kind="stable")
-    places = spread(ends[order], 1.3 * size / height * (high - low), low, high)
-    for at, place in zip(order, places, strict=True):
-        ax.annotate(
-            names[at],
-            xy=(1.0, ends[at]),
-            xytext=(1.05, place),
-            xycoords=ax.get_yaxis_transform(),
-            textcoords=ax.get_yaxis_transform(),
-            va="center",
-            fontsize=size,
-            color=ax.lines[at].get_color(),
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
-        )

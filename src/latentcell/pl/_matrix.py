@@ -9,6 +9,8 @@ from anndata import AnnData
 from latentcell._checks import check_numbers, usable
 from latentcell._errors import DataError
 
+_TARGET_SUM = 1e4
+
 _FEWEST_CELLS = 10
 """Groups are not thinned below this."""
 
@@ -79,6 +81,17 @@ def dense_values(adata: AnnData, rows: np.ndarray, columns: np.ndarray, layer: s
         gene = adata.var_names[columns[np.flatnonzero(~usable(values).all(axis=0))[0]]]
         raise DataError(f"{layer or 'X'} is NaN or infinite, first in gene {gene!r}.")
     return values
+
+
+def decoded_values(
+    adata: AnnData, rows: np.ndarray, columns: np.ndarray, layer: str | None = None
+) -> np.ndarray:
+    """Expression of decoded cells x drawn genes: of counts log(1 + counts per 10,000), else as it is."""
+    values = dense_values(adata, rows, columns, layer)
+    if "library_size" not in adata.obs:
+        return values
+    size = adata.obs["library_size"].to_numpy(dtype=float)[rows, None]
+    return np.log1p(_TARGET_SUM * values / size)
 
 
 def order_by_group(values: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import _keys
-from latentcell._checks import check_numbers, usable
+from latentcell._checks import check_numbers, layer_names, usable
 from latentcell._codes import active_dims, dimension_names, down, stored_codes, where_on
 from latentcell._errors import DataError
 from latentcell.metrics.dimensions import dimension_aurocs
@@ -230,7 +230,7 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
 def row_blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
     """The matrix by rows, in double precision; no file is read and no sparse matrix made dense as a whole."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layers has no {layer!r} (layer); there are {list(adata.layers)}.")
+        raise DataError(f"layers has no {layer!r} (layer); there are {layer_names(adata.layers)}.")
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix whose variance is explained with layer=")

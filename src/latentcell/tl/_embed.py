@@ -6,6 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from latentcell import __version__, _keys
+from latentcell._checks import layer_names
 from latentcell._errors import DataError
 from latentcell.model import AE, CVAE, DCA, DESC, GAN, SAUCIE, VAE, VSC, ConditionalGAN, DisentangledVAE
 from latentcell.model._variational import AbstractVariational
@@ -388,7 +389,7 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
     if not adata.var_names.is_unique:
         raise DataError("gene names are not unique; first call adata.var_names_make_unique()")
     if layer is not None and layer not in adata.layers:
-        there = sorted(str(key) for key in adata.layers if key is not None)
+        there = layer_names(adata.layers)
         raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
     for argument, key in keys.items():
         if key is not None and key not in adata.obs:

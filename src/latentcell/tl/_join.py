@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import _keys
-from latentcell._checks import as_csr
+from latentcell._checks import as_csr, layer_names
 from latentcell.model._cells import place_of
 
 _RTOL = 1e-4
@@ -53,7 +53,7 @@ def _joined_column(real: pd.Series | None, new: pd.Series | None, index: pd.Inde
 def joined_matrices(real: AnnData, drawn: Any, layer: str | None) -> tuple[dict[str | None, Any], bool]:
     """All matrices of the result by layer (None is ``X``), and whether ``X`` holds what it held before."""
     there: dict[str | None, Any] = {None: real.X} | {
-        key: real.layers[key] for key in real.layers if key is not None
+        key: real.layers[key] for key in layer_names(real.layers)
     }
     given = there.pop(layer)
     joined = {layer: stack(given, drawn)}

@@ -92,7 +92,7 @@ def told_of(adata: AnnData, model: AbstractGenerator) -> Told:
     batch = None if spec.batch_key is None else _column(adata, spec.batch_key)
     labels = _labels(adata, spec) if model.module.uses_labels and spec.labels_key else None
     covariates = {key: _column(adata, key) for key in [*spec.categorical, *spec.continuous]}
-    return Told(labels, batch, covariates, _depths(adata, model))
+    return Told(labels, batch, covariates, depths_of(adata, model))
 
 
 def mean_expression(
@@ -144,7 +144,7 @@ def _column(adata: AnnData, key: str) -> np.ndarray:
     return adata.obs[key].to_numpy()
 
 
-def _depths(adata: AnnData, model: AbstractGenerator) -> np.ndarray | None:
+def depths_of(adata: AnnData, model: AbstractGenerator) -> np.ndarray | None:
     """Counts of each cell as the model counts them (cells); None where its data are no counts."""
     if model.module.likelihood.data_kind != "counts":
         return None
