@@ -66,6 +66,8 @@ LIBRARIES: dict[str, set[str]] = {
         "safetensors",
         "scipy",
         "h5py",
+        "igraph",
+        "leidenalg",
         "scvi.REGISTRY_KEYS",
         "scvi.model.base",
         "sklearn",

@@ -46,6 +46,24 @@ def effects(key_added: str) -> str:
     return f"{params(key_added)}_effects"
 
 
+def clusters(key_added: str) -> str:
+    """``obs`` key of clusters that a model found: ``"X_desc" -> "desc_clusters"``."""
+    return f"{params(key_added)}_clusters"
+
+
+def confidence(key_added: str) -> str:
+    """``obs`` key of how probable a cell's cluster is: ``"X_desc" -> "desc_confidence"``."""
+    return f"{params(key_added)}_confidence"
+
+
+def probabilities(key_added: str) -> str:
+    """``obsm`` key of the probabilities of clusters: ``"X_desc" -> "desc_probabilities"``."""
+    return f"{params(key_added)}_probabilities"
+
+
+UNASSIGNED = "unassigned"
+"""Category of cells that a model puts in no cluster."""
+
 UNIT_PRIOR = "unit_prior"
 """In ``uns["<model>"]``: whether codes have a prior of variance 1, in whose units they are small or large."""
 

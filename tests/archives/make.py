@@ -39,6 +39,9 @@ ENCODERS = {
     "VSC": ("VSC", KEYS, {"beta": Cosine(0.0, 1.0), "seed": np.int64(4)}),
     "CVAE": ("CVAE", {"labels_key": "label", "unlabeled_category": "unbekannt"}, {"encode_covariates": True}),
     "DCA": ("DCA", {"batch_key": "batch"}, {}),
+    "SAUCIE": ("SAUCIE", KEYS, {}),
+    "SAUCIE-normal": ("SAUCIE", {"layer": "log"}, {"n_units": 3}),
+    "DESC": ("DESC", {"batch_key": "batch"}, {"n_neighbors": 5, "clusters_from": 0.25}),
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
 }
 ADVERSARIAL = {
@@ -103,6 +106,10 @@ def given_by(model, cells: ad.AnnData) -> dict:
         found["codes"] = numbers(model.get_latent_representation(cells))
         found["reconstruction"] = numbers(model.get_reconstruction(cells))
         found["history"] = {k: numbers(v[k].to_numpy()) for k, v in model.history.items()}
+    if hasattr(model, "get_clusters"):
+        found["clusters"] = model.get_clusters(cells).tolist()
+    if hasattr(model, "get_cluster_probabilities"):
+        found["cluster_probabilities"] = numbers(model.get_cluster_probabilities(cells))
     if hasattr(model, "project"):
         found["codes"] = numbers(model.project(cells))
     new = model.generate(N_GENERATED, seed=1)

@@ -55,9 +55,9 @@ def test_a_model_gives_what_it_gave_when_it_was_saved(archive, name):
         model.attach(cells_of(EXPECTED[archive]["training_cells"]))
     found = given_by(model, cells_of(EXPECTED[archive]["new_cells"]))
     assert found.keys() == expected.keys()
-    for key in ("class", "genes", "labels"):
+    for key in {"class", "genes", "labels", "clusters"} & expected.keys():
         assert found[key] == expected[key]
-    for key in {"codes", "reconstruction"} & expected.keys():
+    for key in {"codes", "reconstruction", "cluster_probabilities"} & expected.keys():
         np.testing.assert_allclose(found[key], expected[key], **CLOSE, err_msg=key)
     for curve, values in expected.get("history", {}).items():
         np.testing.assert_allclose(found["history"][curve], values, err_msg=curve)

@@ -25,7 +25,8 @@ def test_history_holds_every_term_and_schedule(make, Model, cells):
     model = make.build(Model, cells)
     model.train(4, train_size=0.75, enable_progress_bar=False)
     history = model.history
-    terms = ["reconstruction_loss", *model.module.latent.kl_terms, "kl_local", "elbo"]
+    penalties = [penalty.name for penalty in model.module.penalties]
+    terms = ["reconstruction_loss", *model.module.latent.kl_terms, *penalties, "kl_local", "elbo"]
     parts = [f"{term}_{part}" for term in terms for part in ("train", "validation")]
     expected = {*parts, "train_loss", "validation_loss", "lr", *model.module.schedule_values(1.0)}
     assert set(history) == expected

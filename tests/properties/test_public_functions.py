@@ -308,7 +308,10 @@ PP = {
     ).X,
 }
 TL = {
-    **{name: into(getattr(lc.tl, name), **QUICK) for name in ("ae", "vae", "vsc", "disentangled_vae")},
+    **{
+        name: into(getattr(lc.tl, name), **QUICK)
+        for name in ("ae", "vae", "vsc", "disentangled_vae", "saucie", "desc")
+    },
     "cvae": into(lc.tl.cvae, "label", **QUICK),
     "gan": into(lc.tl.gan, "label", critic_hidden=(4,), **QUICK),
     "denoise": into(lc.tl.denoise, max_epochs=1, progress=False, hidden=(4,)),
@@ -457,6 +460,9 @@ METHODS = {
             "get_reconstruction_error",
             "get_elbo",
             "get_inclusion_probability",
+            "get_cluster_probabilities",
+            "get_clusters",
+            "get_embedding",
             "get_denoised",
             "get_normalized_expression",
         )
@@ -466,6 +472,9 @@ ROW_PER_CELL = {
     "get_latent_representation",
     "get_reconstruction",
     "get_inclusion_probability",
+    "get_cluster_probabilities",
+    "get_clusters",
+    "get_embedding",
     "get_denoised",
     "get_normalized_expression",
     "prepare_query_anndata",

@@ -13,6 +13,8 @@ MODELS = {
     "vsc": "VSC",
     "cvae": "CVAE",
     "dca": "DCA",
+    "saucie": "SAUCIE",
+    "desc": "DESC",
     "disentangledvae": "DisentangledVAE",
     "gan": "GAN",
     "conditionalgan": "ConditionalGAN",

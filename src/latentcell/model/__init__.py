@@ -7,8 +7,10 @@ from .ae import AE
 from .baselines import GaussianCopula, GeneShuffle, PCAGaussian
 from .cvae import CVAE
 from .dca import DCA
+from .desc import DESC
 from .disentangled import DisentangledVAE
 from .gan import GAN, ConditionalGAN
+from .saucie import SAUCIE
 from .vae import VAE
 from .vsc import VSC
 
@@ -16,7 +18,9 @@ __all__ = [
     "AE",
     "CVAE",
     "DCA",
+    "DESC",
     "GAN",
+    "SAUCIE",
     "VAE",
     "VSC",
     "ConditionalGAN",

@@ -1,11 +1,14 @@
 """What a model adds whose code is a function of the cell, without noise: an autoencoder."""
 
 import numpy as np
+import torch
 from anndata import AnnData
 from torch import Tensor
 
 from latentcell.nn.latents import Code
+from latentcell.train.loading import CellLoader
 
+from ._base import INFERENCE_BATCH
 from ._encoder import Indices
 from ._generative import AbstractGenerative
 
@@ -44,5 +47,20 @@ class AbstractDeterministic(AbstractGenerative):
         """
         return self._map(lambda code, batch: code.mode, adata, indices, batch_size)
 
+    def _latent_detail(self) -> str:
+        return "" if self.module.latent.clusters is None else "clustered"
+
     def _point(self, code: Code) -> Tensor:
         return code.mode
+
+    def _codes_so_far(self, rows: np.ndarray) -> Tensor:
+        """Codes (cells x n_latent) of training cells `rows` by the weights as they are, also in training."""
+        module, was_training = self.module, self.module.training
+        module.eval()
+        found = []
+        with torch.no_grad():
+            for batch in CellLoader(self._training_cells(), rows, INFERENCE_BATCH):
+                there = {name: tensor.to(module.device) for name, tensor in batch.items()}
+                found.append(module.encode(there).mode)
+        module.train(was_training)
+        return torch.cat(found)

@@ -109,8 +109,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
             self.params = self.params | {"gene_likelihood": name}
         if name not in LIKELIHOODS:
             raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
-        if network.n_latent < 1 or any(size < 1 for size in network.hidden):
-            raise DataError(f"n_latent and hidden must be positive, got {network.n_latent}, {network.hidden}")
+        check_layers(network.n_latent, network.hidden)
         self._network = network
         covariates = Covariates(
             n_batch=len(self.spec.batch or ()),
@@ -388,6 +387,12 @@ class AbstractEncoder(AbstractLikelihoodModel):
         self.module.decoder.set_bias("mean", bias)
         if encoder_input.standardize:
             encoder_input.start(*moments["input"].result())
+
+
+def check_layers(n_latent: int, hidden: Sequence[int]) -> None:
+    """Refuse layers without units."""
+    if n_latent < 1 or any(size < 1 for size in hidden):
+        raise DataError(f"n_latent and hidden must be positive, got {n_latent}, {hidden}")
 
 
 class Moments:

@@ -125,6 +125,8 @@ class AbstractLikelihoodModel(AbstractModel):
             weight_decay=defaults["weight_decay"] if weight_decay is None else weight_decay,
             free=self.module.free,
         )
+        if self.module.free is None:
+            plan.before_epoch = lambda progress: self._before_epoch(progress, train)
         self._run(
             plan,
             loader,
@@ -203,6 +205,9 @@ class AbstractLikelihoodModel(AbstractModel):
         True
         """
         return extend(cls, adata, reference_of(cls, reference_model), unfrozen=unfrozen)
+
+    def _before_epoch(self, progress: float, rows: np.ndarray) -> None:
+        """What a model takes from its training cells `rows` in the midst of training, at `progress`."""
 
     def _remember(self, rows: np.ndarray, seed: int) -> Templates:
         cells = collect(

@@ -150,6 +150,3 @@ class AE(AbstractDeterministic):
             ),
             objective=BetaELBO({}),
         )
-
-    def _latent_detail(self) -> str:
-        return ""

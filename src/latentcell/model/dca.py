@@ -101,6 +101,3 @@ class DCA(AbstractDeterministic):
             latent=lambda n_in: Deterministic(n_in, n_latent),
             objective=BetaELBO({}),
         )
-
-    def _latent_detail(self) -> str:
-        return ""

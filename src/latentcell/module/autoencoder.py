@@ -184,6 +184,8 @@ class Autoencoder(BaseModuleClass):
             reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
         terms = {"reconstruction_loss": reconstruction, **code.kl}
+        if self.covariates.n_batch:
+            code.batches = batch[REGISTRY_KEYS.BATCH_KEY][:, 0]
         for penalty in self.penalties:
             value = penalty(code)
             loss = loss + as_schedule(penalty.weight)(progress) * value
@@ -201,13 +203,17 @@ class Autoencoder(BaseModuleClass):
 
     def parameter_groups(self) -> list[tuple[list[Parameter], float, bool]]:
         """By group: parameters, the factor on the learning rate, whether weight matrices decay."""
+        clusters = self._clusters()
+        where = [] if clusters is None else list(clusters.parameters())
         inner = [*self.encoder.parameters(), *self.latent.parameters()]
         factor = max(self.output_lr_factor, self.likelihood.lr_factor)
-        return [
-            (inner, 1.0, True),
+        groups = [
+            ([p for p in inner if all(p is not other for other in where)], 1.0, True),
             (list(self.decoder.parameters()), self.output_lr_factor, True),
             (list(self.likelihood.parameters()), factor, False),
         ]
+        # decay would pull clusters to the origin
+        return [*groups, (where, 1.0, False)] if where else groups
 
     @property
     def uses_labels(self) -> bool:
@@ -240,7 +246,12 @@ class Autoencoder(BaseModuleClass):
         """Switch to training; of a frozen module only the latent, which then draws codes with a gradient."""
         super().train(mode and self.free is None)
         self.latent.train(mode)
+        if self.free is not None and (clusters := self._clusters()) is not None:
+            clusters.eval()
         return self
+
+    def _clusters(self) -> nn.Module | None:
+        return self.latent.clusters if isinstance(self.latent, Deterministic) else None
 
     def encode(self, batch: Batch, n_samples: int = 1) -> Code:
         """Code of a batch, with the gate as at the end of training."""

@@ -41,6 +41,8 @@ class Code:
     kl
         Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the
         KL.
+    batches
+        Which of the data set's batches each cell is of (cells, integers), for penalties; None if not known.
     """
 
     z: Tensor
@@ -49,6 +51,7 @@ class Code:
     qz: Distribution | None = None
     draw: Tensor | None = None
     kl: dict[str, Tensor] = field(default_factory=dict)
+    batches: Tensor | None = None
 
 
 class Heads(nn.Module):
@@ -92,18 +95,27 @@ class Deterministic(nn.Module):
         As in :class:`Heads`.
     code_activation
         Activation of the code (the PBMC3k document uses ReLU, which can switch dimensions off for ever).
+    clusters
+        What tells clusters of codes, to be trained with them; None tells none.
     """
 
     names = ("code",)
     kl_terms = ()
 
     def __init__(
-        self, n_in: int, n_latent: int, *, code_activation: str = "identity", head_sizes: Sequence[int] = ()
+        self,
+        n_in: int,
+        n_latent: int,
+        *,
+        code_activation: str = "identity",
+        head_sizes: Sequence[int] = (),
+        clusters: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.n_latent = n_latent
         self.heads = Heads(n_in, n_latent, self.names, head_sizes)
         self.activation = make_activation(code_activation)
+        self.clusters = clusters
 
     def forward(self, h: Tensor, *, temperature: float = 0.0, n_samples: int = 1) -> Code:
         """Features (cells x n_in) to their code."""

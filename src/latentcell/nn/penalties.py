@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from .binary_clusters import InformationDimension, WithinClusterDistance
+from .discrepancy import BatchDiscrepancy
 from .latents import Code
 from .schedules import Schedule
+from .self_training import SelfTraining
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class TotalCorrelation:
         return (joint - margins).mean()
 
 
-Penalty = TotalCorrelation
+Penalty = TotalCorrelation | BatchDiscrepancy | InformationDimension | WithinClusterDistance | SelfTraining
 
 
 def _gaussian(code: Code) -> tuple[Tensor, Tensor, Tensor]:

@@ -174,6 +174,18 @@ def as_schedule(value: "float | Schedule") -> "Schedule":
     return value if callable(value) else Constant(float(value))
 
 
+def times(value: "float | Schedule", factor: float) -> "Schedule":
+    """A number or schedule, times a factor.
+
+    Examples
+    --------
+    >>> times(Linear(0.0, 1.0), 10.0)(0.5)
+    5.0
+    """
+    schedule = as_schedule(value)
+    return lambda progress: factor * schedule(progress)
+
+
 def _check_span(begin: float, end: float) -> None:
     if not 0.0 <= begin < end <= 1.0:
         raise ValueError(f"a schedule needs 0 <= begin < end <= 1, got begin={begin}, end={end}")

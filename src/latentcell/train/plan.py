@@ -48,6 +48,12 @@ class TrainingPlan(pl.LightningModule):
     free
         Parts of the module's parameters that may move (by name: dimension, start, stop); everything else
         keeps its values to the bit. None lets all of all move.
+
+    Attributes
+    ----------
+    before_epoch
+        Called with the progress at the start of every epoch; what it changes of the module must be in the
+        module's state, so that a resumed run has it.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class TrainingPlan(pl.LightningModule):
         self._kept: dict[str, Tensor] = {}
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
+        self.before_epoch: Callable[[float], None] | None = None
         self.names: Callable[[int], Names | None] = lambda number: None
 
     @property
@@ -99,7 +106,9 @@ class TrainingPlan(pl.LightningModule):
         self._keep_weights()
 
     def on_train_epoch_start(self) -> None:
-        """Start the sums of an epoch."""
+        """Let the model look at its cells, if it asked to; start the sums of an epoch."""
+        if self.before_epoch is not None:
+            self.before_epoch(self.progress)
         self._reset("train")
         if self.on_epoch is not None:
             self.on_epoch(self.current_epoch)

@@ -1,0 +1,140 @@
+"""Clusters as binary codes: a layer of near-binary units, and what presses it to tell clusters apart."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .latents import Code
+from .schedules import Schedule
+
+N_HIDDEN = 32
+"""Units of the hidden layer between a code and its binary units."""
+
+
+class BinaryLayer(nn.Module):
+    """Codes to units between 0 and 1; rounded, they are the binary code of a cell's cluster.
+
+    Parameters
+    ----------
+    n_latent
+        Dimensions of the code.
+    n_units
+        Bits: up to 2^n_units clusters.
+    n_hidden
+        Units of the one hidden layer.
+
+    Attributes
+    ----------
+    counts
+        Training cells of each binary code (2^n_units).
+    """
+
+    counts: Tensor
+    powers: Tensor
+
+    def __init__(self, n_latent: int, n_units: int, n_hidden: int = N_HIDDEN) -> None:
+        super().__init__()
+        self.register_buffer("counts", torch.zeros(2**n_units, dtype=torch.int64))
+        self.register_buffer("powers", 2 ** torch.arange(n_units), persistent=False)
+        self.layers = nn.Sequential(
+            # the scale of an autoencoder's code is open
+            nn.BatchNorm1d(n_latent, affine=False),
+            nn.Linear(n_latent, n_hidden),
+            nn.Tanh(),
+            nn.Linear(n_hidden, n_units),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits of the units (cells x units) of codes (cells x n_latent)."""
+        return self.layers(z)
+
+    def codes(self, z: Tensor) -> Tensor:
+        """Binary code of each cell as a number (cells, integers below 2^n_units)."""
+        return ((self(z) > 0).long() * self.powers).sum(-1)
+
+    def remember(self, codes: Tensor) -> None:
+        """Count the codes (cells) of training cells."""
+        self.counts.copy_(torch.bincount(codes, minlength=len(self.counts)))
+
+    def clusters(self, min_cells: int) -> Tensor:
+        """Cluster of each code (2^n_units): 0 has the most cells; -1 of codes with fewer than `min_cells`."""
+        order = torch.argsort(self.counts, descending=True, stable=True)
+        found = torch.empty_like(order)
+        found[order] = torch.arange(len(order), device=order.device)
+        return torch.where(self.counts >= max(min_cells, 1), found, -1)
+
+
+@dataclass(frozen=True)
+class InformationDimension:
+    r"""Entropy of the units of a binary layer: how far they are from 0 and 1.
+
+    .. math:: \frac1N \sum_i \sum_u -b_{iu} \log b_{iu} - (1 - b_{iu}) \log(1 - b_{iu})
+
+    A border between two binary codes costs what the cells on it are unsure of: borders move to where there
+    are few cells, and units that tell no clusters apart become constant.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    weight
+        Schedule or number.
+
+    References
+    ----------
+    Amodio et al., SAUCIE, Nature Methods 2019, `doi:10.1038/s41592-019-0576-7
+    <https://doi.org/10.1038/s41592-019-0576-7>`__.
+    """
+
+    layer: BinaryLayer
+    weight: float | Schedule
+    name: ClassVar[str] = "information_dimension"
+
+    def __call__(self, code: Code) -> Tensor:
+        """Nats per cell (a scalar)."""
+        logits = self.layer(code.z)
+        on = torch.sigmoid(logits)
+        return -(on * F.logsigmoid(logits) + (1 - on) * F.logsigmoid(-logits)).sum(-1).mean()
+
+
+@dataclass(frozen=True)
+class WithinClusterDistance:
+    r"""Squared distance of two cells if they have the same binary code, else 0, relative to that of any two.
+
+    .. math::
+
+        \frac{\sum_{i \ne j} d_{ij}^2 \, s_{ij}}{\sum_{i \ne j} d_{ij}^2},
+        \qquad s_{ij} = \prod_u b_{iu} b_{ju} + (1 - b_{iu})(1 - b_{ju})
+
+    with :math:`d_{ij}` the distance of their codes and :math:`s_{ij}` the probability that all units agree if
+    each is drawn. 1: all cells are in one cluster; 0: cells of a cluster have the same code. It asks for
+    clusters that are many and tight, where the information dimension asks for few.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    weight
+        Schedule or number.
+
+    References
+    ----------
+    Amodio et al., SAUCIE, Nature Methods 2019, `doi:10.1038/s41592-019-0576-7
+    <https://doi.org/10.1038/s41592-019-0576-7>`__.
+    """
+
+    layer: BinaryLayer
+    weight: float | Schedule
+    name: ClassVar[str] = "within_cluster_distance"
+
+    def __call__(self, code: Code) -> Tensor:
+        """The share, 0 to 1 (a scalar)."""
+        logits = self.layer(code.z)
+        on, off = F.logsigmoid(logits), F.logsigmoid(-logits)
+        # log of the probability that a unit agrees: cells x cells x units
+        agree = torch.logaddexp(on[:, None] + on, off[:, None] + off).sum(-1).exp()
+        squared = torch.cdist(code.z, code.z, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return (squared * agree).sum() / squared.detach().sum().clamp(min=1e-12)
