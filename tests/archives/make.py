@@ -2,6 +2,7 @@
 
     python tests/archives/make.py tests/archives/0.2.0
     python tests/archives/make.py tests/archives/0.1.0-gans GAN ConditionalGAN
+    python tests/archives/make.py tests/archives/0.1.0-scgen ScGen
 
 Run it once for every released version, whenever the format of the files changes, and for the models (by
 class) that a version gains before its release. Archives are never made
@@ -40,6 +41,8 @@ ENCODERS = {
     "CVAE": ("CVAE", {"labels_key": "label", "unlabeled_category": "unbekannt"}, {"encode_covariates": True}),
     "DCA": ("DCA", {"batch_key": "batch"}, {}),
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
+    "ScGen": ("ScGen", KEYS, {}),
+    "ScGen-normal": ("ScGen", {"layer": "log", "labels_key": "label"}, {}),
 }
 ADVERSARIAL = {
     "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {"critic_hidden": (6,)}),

@@ -23,6 +23,7 @@ CASES = [
     lc.testing.Case(lc.model.CVAE, setup={"labels_key": "label"}, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.DCA, arguments=SMALL, counts_only=True),
     lc.testing.Case(lc.model.DisentangledVAE, arguments=SMALL, counts_only=False),
+    lc.testing.Case(lc.model.ScGen, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.GAN, arguments=ADVERSARIAL, counts_only=False, epochs=120),
     lc.testing.Case(
         lc.model.ConditionalGAN,

@@ -13,6 +13,7 @@ MODELS = {
     "cvae": "CVAE",
     "dca": "DCA",
     "disentangledvae": "DisentangledVAE",
+    "scgen": "ScGen",
     "gan": "GAN",
     "conditionalgan": "ConditionalGAN",
 }

@@ -8,6 +8,7 @@ from .cvae import CVAE
 from .dca import DCA
 from .disentangled import DisentangledVAE
 from .gan import GAN, ConditionalGAN
+from .scgen import ScGen
 from .vae import VAE
 from .vsc import VSC
 
@@ -24,5 +25,6 @@ __all__ = [
     "GeneShuffle",
     "LatentJacobian",
     "PCAGaussian",
+    "ScGen",
     "load",
 ]

@@ -10,6 +10,7 @@ from ._latent_genes import latent_genes
 from ._latent_heatmap import latent_heatmap
 from ._latent_traversal import latent_traversal
 from ._mean_variance import mean_variance
+from ._perturbation import perturbation
 from ._scores import scores
 from ._sweep import disentanglement, rate_distortion
 
@@ -25,6 +26,7 @@ __all__ = [
     "latent_heatmap",
     "latent_traversal",
     "mean_variance",
+    "perturbation",
     "rate_distortion",
     "scores",
 ]
