@@ -43,6 +43,8 @@ BUILD = {
     "CVAE": {"n_latent": 2, "hidden": (4,)},
     "DCA": {"n_latent": 2, "hidden": (4,)},
     "DisentangledVAE": {"n_latent": 2, "hidden": (4,)},
+    "VASC": {"n_latent": 2, "hidden": (4,)},
+    "SCVIS": {"n_latent": 2, "hidden": (4,)},
     "GeneShuffle": {},
     "GaussianCopula": {},
     "PCAGaussian": {"n_components": 3},

@@ -40,6 +40,10 @@ ENCODERS = {
     "CVAE": ("CVAE", {"labels_key": "label", "unlabeled_category": "unbekannt"}, {"encode_covariates": True}),
     "DCA": ("DCA", {"batch_key": "batch"}, {}),
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
+    "VASC": ("VASC", KEYS, {"temperature": Linear(1.0, 0.5)}),
+    "VASC-values": ("VASC", {"layer": "log"}, {}),
+    "SCVIS": ("SCVIS", {"batch_key": "batch"}, {"n_components": 5}),
+    "SCVIS-values": ("SCVIS", {"layer": "log", "labels_key": "label"}, {"neighbors": Linear(0.0, 9.0)}),
 }
 ADVERSARIAL = {
     "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {"critic_hidden": (6,)}),

@@ -308,7 +308,10 @@ PP = {
     ).X,
 }
 TL = {
-    **{name: into(getattr(lc.tl, name), **QUICK) for name in ("ae", "vae", "vsc", "disentangled_vae")},
+    **{
+        name: into(getattr(lc.tl, name), **QUICK)
+        for name in ("ae", "vae", "vsc", "disentangled_vae", "vasc", "scvis")
+    },
     "cvae": into(lc.tl.cvae, "label", **QUICK),
     "gan": into(lc.tl.gan, "label", critic_hidden=(4,), **QUICK),
     "denoise": into(lc.tl.denoise, max_epochs=1, progress=False, hidden=(4,)),
@@ -447,6 +450,8 @@ METHODS = {
             "get_reconstruction_error",
             "get_elbo",
             "get_inclusion_probability",
+            "get_dropout_probability",
+            "get_log_likelihood",
             "get_denoised",
             "get_normalized_expression",
         )
@@ -456,6 +461,8 @@ ROW_PER_CELL = {
     "get_latent_representation",
     "get_reconstruction",
     "get_inclusion_probability",
+    "get_dropout_probability",
+    "get_log_likelihood",
     "get_denoised",
     "get_normalized_expression",
     "prepare_query_anndata",

@@ -13,9 +13,12 @@ MODELS = {
     "cvae": "CVAE",
     "dca": "DCA",
     "disentangledvae": "DisentangledVAE",
+    "vasc": "VASC",
+    "scvis": "SCVIS",
     "gan": "GAN",
     "conditionalgan": "ConditionalGAN",
 }
+OF_VALUES = ("vasc", "scvis")
 NEED_LABELS = ("cvae", "conditionalgan")
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb", "relu", "identity")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")

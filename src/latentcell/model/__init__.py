@@ -8,7 +8,9 @@ from .cvae import CVAE
 from .dca import DCA
 from .disentangled import DisentangledVAE
 from .gan import GAN, ConditionalGAN
+from .scvis import SCVIS
 from .vae import VAE
+from .vasc import VASC
 from .vsc import VSC
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "CVAE",
     "DCA",
     "GAN",
+    "SCVIS",
     "VAE",
+    "VASC",
     "VSC",
     "ConditionalGAN",
     "DisentangledVAE",

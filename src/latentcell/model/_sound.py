@@ -22,7 +22,18 @@ from latentcell._errors import DataError, ModelFileError
 from ._cells import DataSpec
 from ._templates import Templates
 
-UNITS = ("latent.unit", "unit", "depth", "generator.likelihood.unit", "averaged.likelihood.unit")
+UNITS = (
+    "latent.unit",
+    "unit",
+    "depth",
+    "generator.likelihood.unit",
+    "averaged.likelihood.unit",
+    "likelihood.largest",
+    "likelihood.values.largest",
+    "likelihood.components.length",
+    "likelihood.values.components.length",
+    "encoder_input.components.length",
+)
 """Names of weights by which codes, cells or depths are divided."""
 _LEAST_UNIT = 1e-30
 """Units of codes that are trained are about 1, or those of dimensions that are off in all cells."""

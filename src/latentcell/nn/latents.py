@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
+
 from .mlp import MLP, make_activation
 from .priors import SpikeAndSlab, SpikeAndSlabPrior, StandardNormal, kl_slab, kl_spike
 
@@ -41,6 +43,8 @@ class Code:
     kl
         Terms of KL(q||p) in nats by name, each per cell (cells). Their sum, averaged over the batch, is the
         KL.
+    seen
+        What the encoder saw of the cells (cells x inputs), for penalties.
     """
 
     z: Tensor
@@ -49,6 +53,7 @@ class Code:
     qz: Distribution | None = None
     draw: Tensor | None = None
     kl: dict[str, Tensor] = field(default_factory=dict)
+    seen: Tensor | SparseCells | None = None
 
 
 class Heads(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from .latents import Code
+from .neighbors import StochasticNeighbors
 from .schedules import Schedule
 
 
@@ -52,7 +53,7 @@ class TotalCorrelation:
         return (joint - margins).mean()
 
 
-Penalty = TotalCorrelation
+Penalty = TotalCorrelation | StochasticNeighbors
 
 
 def _gaussian(code: Code) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,8 +17,10 @@ _MODULE_OF = {
     "latent_directions": "_directions",
     "move_along": "_paths",
     "rank_latent_genes": "_latent_genes",
+    "scvis": "_maps",
     "sweep": "_sweep",
     "vae": "_embed",
+    "vasc": "_maps",
     "vsc": "_embed",
 }
 
@@ -36,8 +38,10 @@ __all__ = [
     "latent_directions",
     "move_along",
     "rank_latent_genes",
+    "scvis",
     "sweep",
     "vae",
+    "vasc",
     "vsc",
 ]
 

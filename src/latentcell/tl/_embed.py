@@ -7,13 +7,15 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
-from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, DisentangledVAE
+from latentcell.model import AE, CVAE, DCA, GAN, SCVIS, VAE, VASC, VSC, ConditionalGAN, DisentangledVAE
 from latentcell.model._variational import AbstractVariational
 
 from ._latent_genes import on_genes
 
 Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE)
-Model = TypeVar("Model", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | GAN | ConditionalGAN)
+Model = TypeVar(
+    "Model", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | GAN | ConditionalGAN | SCVIS | VASC
+)
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
 
