@@ -46,6 +46,8 @@ BUILD = {
     "DisentangledVAE": {"n_latent": 2, "hidden": (4,)},
     "GAN": {"n_latent": 2, "hidden": (4,), "critic_hidden": (4,)},
     "ConditionalGAN": {"n_latent": 2, "hidden": (4,), "critic_hidden": (4,), "gene_likelihood": "nb"},
+    "VASC": {"n_latent": 2, "hidden": (4,)},
+    "SCVIS": {"n_latent": 2, "hidden": (4,)},
     "GeneShuffle": {},
     "GaussianCopula": {},
     "PCAGaussian": {"n_components": 3},

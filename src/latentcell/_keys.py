@@ -64,6 +64,17 @@ def probabilities(key_added: str) -> str:
 UNASSIGNED = "unassigned"
 """Category of cells that a model puts in no cluster."""
 
+
+def log_likelihood(key_added: str) -> str:
+    """``obs`` key of cells' log-likelihoods of `key_added`: ``"X_scvis" -> "scvis_log_likelihood"``."""
+    return f"{params(key_added)}_log_likelihood"
+
+
+def dropout(key_added: str) -> str:
+    """``var`` key of how often genes' values are lost, of `key_added`: ``"X_vasc" -> "vasc_dropout"``."""
+    return f"{params(key_added)}_dropout"
+
+
 UNIT_PRIOR = "unit_prior"
 """In ``uns["<model>"]``: whether codes have a prior of variance 1, in whose units they are small or large."""
 

@@ -46,6 +46,10 @@ ENCODERS = {
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
     "ScGen": ("ScGen", KEYS, {}),
     "ScGen-normal": ("ScGen", {"layer": "log", "labels_key": "label"}, {}),
+    "VASC": ("VASC", KEYS, {"temperature": Linear(1.0, 0.5)}),
+    "VASC-values": ("VASC", {"layer": "log"}, {}),
+    "SCVIS": ("SCVIS", {"batch_key": "batch"}, {"n_components": 5}),
+    "SCVIS-values": ("SCVIS", {"layer": "log", "labels_key": "label"}, {"neighbors": Linear(0.0, 9.0)}),
 }
 ADVERSARIAL = {
     "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {"critic_hidden": (6,)}),

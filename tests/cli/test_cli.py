@@ -254,6 +254,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         ("cvae", ["--labels-key", "cell_type"]),
         ("dca", ["--layer", "counts"]),
         ("scgen", ["--labels-key", "cell_type"]),
+        ("vasc", []),
+        ("scvis", []),
     ],
 )
 def test_train_then_embed(name, arguments, cells, tmp_path, capsys):

@@ -3,7 +3,8 @@
 Every check of ``lc.testing`` that applies to a model runs for it in ``test_contract.py``. The other tests of
 this folder are about what is inside: formulas, files, arguments of networks. They run for every model with
 a network if they ask for `Model` or `trained`; for those with a posterior if they ask for `variational`;
-for those that model any kind of data, not only counts, if they ask for `any_data`.
+for those that model any kind of data, not only counts, if they ask for `any_data`; for those whose likelihood
+can be chosen if they ask for `any_likelihood`.
 """
 
 from types import SimpleNamespace
@@ -26,6 +27,9 @@ CASES = [
     lc.testing.Case(lc.model.SAUCIE, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.DESC, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.ScGen, arguments=SMALL, counts_only=False),
+    # at a falling temperature losses do not compare
+    lc.testing.Case(lc.model.VASC, arguments=SMALL | {"temperature": 1.0}, counts_only=False, epochs=200),
+    lc.testing.Case(lc.model.SCVIS, arguments=SMALL, counts_only=False, epochs=200),
     lc.testing.Case(lc.model.GAN, arguments=ADVERSARIAL, counts_only=False, epochs=120),
     lc.testing.Case(
         lc.model.ConditionalGAN,
@@ -47,7 +51,7 @@ def pytest_generate_tests(metafunc):
         names = [f"{case.name}-{check.__name__.removeprefix('check_')}" for case, check in pairs]
         metafunc.parametrize(("case", "check"), pairs, ids=names)
     elif "Model" in metafunc.fixturenames:
-        needs = {"variational": "posterior", "any_data": "any data"}
+        needs = {"variational": "posterior", "any_data": "any data", "any_likelihood": "any likelihood"}
         wanted = ["encode", *(needs[name] for name in needs if name in metafunc.fixturenames)]
         cases = [case for case in CASES if all(case.can(capability) for capability in wanted)]
         names = [case.name for case in cases]
@@ -66,6 +70,11 @@ def case_of(Model):
 @pytest.fixture
 def any_data(Model):
     """Marks a test that is for models of any kind of data."""
+
+
+@pytest.fixture
+def any_likelihood(Model):
+    """Marks a test that is for models whose likelihood can be chosen."""
 
 
 @pytest.fixture

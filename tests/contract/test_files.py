@@ -153,7 +153,7 @@ def test_another_class_is_refused_by_name(folder, Model):
         other.load(folder)
     edit(folder, lambda record: record.update({"class": "Oracle"}))
     with pytest.raises(
-        ModelFileError, match="class 'Oracle'.*knows AE, CVAE, DCA, DESC, GAN, SAUCIE, VAE, VSC"
+        ModelFileError, match="class 'Oracle'.*knows AE, CVAE, DCA, DESC, GAN, SAUCIE, SCVIS, VAE, VASC, VSC"
     ):
         lc.model.load(folder)
 

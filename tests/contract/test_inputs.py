@@ -25,7 +25,9 @@ def test_training_on_every_kind_of_matrix_gives_the_same_codes(make, name, codes
 
 
 @pytest.mark.parametrize(("layer", "name"), [(None, "nb"), ("unit", "bernoulli"), ("log", "normal")])
-def test_likelihood_follows_from_the_matrix_unless_told(make, Model, any_data, cells, layer, name):
+def test_likelihood_follows_from_the_matrix_unless_told(
+    make, Model, any_data, any_likelihood, cells, layer, name
+):
     assert make.build(Model, cells, keys={"layer": layer}).gene_likelihood == name
     assert (
         make.build(Model, cells, keys={"layer": layer}, gene_likelihood="normal").gene_likelihood == "normal"
@@ -56,7 +58,7 @@ LAYER = {"nb": None, "bernoulli": "unit", "normal": "log"}
 )
 @pytest.mark.parametrize("to_format", [np.asarray, sparse.csr_matrix], ids=["dense", "csr"])
 def test_values_that_the_likelihood_cannot_take_are_named(
-    make, Model, any_data, cells, likelihood, value, message, to_format
+    make, Model, any_data, any_likelihood, cells, likelihood, value, message, to_format
 ):
     """Both before training and in cells to be embedded, whatever the order of genes."""
     layer = LAYER[likelihood]
@@ -81,7 +83,7 @@ def test_values_that_the_likelihood_cannot_take_are_named(
         model.get_latent_representation(with_matrix(spoilt)[:, ::-1].copy())
 
 
-def test_unknown_likelihood_is_refused(make, Model, any_data, cells):
+def test_unknown_likelihood_is_refused(make, Model, any_data, any_likelihood, cells):
     with pytest.raises(DataError, match="gene_likelihood must be 'auto' or one of .*, got 'poison'"):
         make.build(Model, cells, gene_likelihood="poison")
 

@@ -22,7 +22,9 @@ CASES = [(likelihood, "gene") for likelihood in LAYERS] + [
 
 
 @pytest.mark.parametrize(("likelihood", "dispersion"), CASES)
-def test_trains_reconstructs_and_survives_saving(make, Model, cells, likelihood, dispersion, tmp_path):
+def test_trains_reconstructs_and_survives_saving(
+    make, Model, any_likelihood, cells, likelihood, dispersion, tmp_path
+):
     keys = {"layer": LAYERS[likelihood], "batch_key": "batch", "labels_key": "label"}
     if make.counts_only(Model) and LAYERS[likelihood] is not None:
         with pytest.raises(DataError, match=f"gene_likelihood must be one of .*'{likelihood}'.* use AE"):
@@ -53,7 +55,7 @@ def test_trains_reconstructs_and_survives_saving(make, Model, cells, likelihood,
     np.testing.assert_array_equal(loaded.get_reconstruction_error(return_mean=False), errors)
 
 
-def test_dispersion_by_batch_finds_the_noisier_batch(make, Model):
+def test_dispersion_by_batch_finds_the_noisier_batch(make, Model, any_likelihood):
     rng = np.random.default_rng(0)
     cells = make.cells(n_cells=400, n_genes=10)
     noisy = (cells.obs["batch"] == cells.obs["batch"].cat.categories[0]).to_numpy()
@@ -84,7 +86,9 @@ def test_dispersion_by_batch_finds_the_noisier_batch(make, Model):
         ("normal", "gene-batch", "is for 'nb' and 'zinb'"),
     ],
 )
-def test_dispersions_that_do_not_fit_are_refused(make, Model, cells, likelihood, dispersion, message):
+def test_dispersions_that_do_not_fit_are_refused(
+    make, Model, any_likelihood, cells, likelihood, dispersion, message
+):
     if dispersion == "gene-label" and make.needs_labels(Model):
         pytest.skip("this model has labels in any case")
     if make.counts_only(Model) and likelihood not in ("nb", "zinb", "poisson"):

@@ -12,7 +12,9 @@ from latentcell._errors import DataError
 # --- reconstruction ---
 
 
-def test_reconstruction_error_is_the_likelihood_of_the_data_at_the_reconstruction(trained, new_cells):
+def test_reconstruction_error_is_the_likelihood_of_the_data_at_the_reconstruction(
+    trained, any_likelihood, new_cells
+):
     mu = trained.get_reconstruction(new_cells)
     theta = trained.module.likelihood.theta().detach().numpy()
     by_hand = -stats.nbinom.logpmf(new_cells.X.toarray(), theta, theta / (theta + mu)).sum(1)

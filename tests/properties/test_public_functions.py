@@ -321,7 +321,7 @@ PP = {
 TL = {
     **{
         name: into(getattr(lc.tl, name), **QUICK)
-        for name in ("ae", "vae", "vsc", "disentangled_vae", "saucie", "desc")
+        for name in ("ae", "vae", "vsc", "disentangled_vae", "saucie", "desc", "vasc", "scvis")
     },
     "cvae": into(lc.tl.cvae, "label", **QUICK),
     "scgen": into(lc.tl.scgen, "label", **QUICK),
@@ -490,6 +490,8 @@ METHODS = {
             "get_cluster_probabilities",
             "get_clusters",
             "get_embedding",
+            "get_dropout_probability",
+            "get_log_likelihood",
             "get_denoised",
             "get_normalized_expression",
         )
@@ -502,6 +504,8 @@ ROW_PER_CELL = {
     "get_cluster_probabilities",
     "get_clusters",
     "get_embedding",
+    "get_dropout_probability",
+    "get_log_likelihood",
     "get_denoised",
     "get_normalized_expression",
     "prepare_query_anndata",

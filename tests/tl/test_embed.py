@@ -18,6 +18,8 @@ TOOLS = {
     "vsc": lc.tl.vsc,
     "cvae": partial(lc.tl.cvae, labels_key="label"),
     "disentangledvae": lc.tl.disentangled_vae,
+    "scvis": lc.tl.scvis,
+    "vasc": lc.tl.vasc,
 }
 MODELS = {
     "ae": lc.model.AE,
@@ -25,7 +27,11 @@ MODELS = {
     "vsc": lc.model.VSC,
     "cvae": lc.model.CVAE,
     "disentangledvae": lc.model.DisentangledVAE,
+    "scvis": lc.model.SCVIS,
+    "vasc": lc.model.VASC,
 }
+OWN = {"scvis": "student_t", "vasc": "lossy"}
+"""Models with a likelihood of their own, told what the cells are by ``data=``."""
 QUICK = {"max_epochs": 2, "progress": False, "n_latent": 3, "hidden": (8,)}
 
 
@@ -67,6 +73,8 @@ EXTRA = {
     "vsc": {("obsm", "hard"), ("obsm", "inclusion"), ("varm", "loadings")},
     "cvae": set(),
     "disentangledvae": set(),
+    "scvis": {("obs", "log_likelihood")},
+    "vasc": {("var", "dropout")},
 }
 
 
@@ -89,8 +97,8 @@ def test_just_the_declared_slots_are_written(cells, name, key_added, base):
     np.testing.assert_array_equal(cells.X, before.X)
     for layer in ("counts", "unit"):
         assert (cells.layers[layer] != before.layers[layer]).sum() == 0
-    pd.testing.assert_frame_equal(cells.obs, before.obs)
-    pd.testing.assert_frame_equal(cells.var, before.var)
+    pd.testing.assert_frame_equal(cells.obs[before.obs.columns], before.obs)
+    pd.testing.assert_frame_equal(cells.var[before.var.columns], before.var)
     assert cells.uns["kept"] == "as it was"
 
 
@@ -112,7 +120,7 @@ def test_uns_says_what_was_done(cells, name):
     model = TOOLS[name](cells, layer="counts", batch_key="batch", seed=3, dropout=0.25, **QUICK)
     record = cells.uns[name]
     assert record["model"] == MODELS[name].__name__
-    assert record["gene_likelihood"] == "nb"
+    assert record["gene_likelihood"] == OWN.get(name, "nb")
     assert record["layer"] == "counts"
     assert record["n_genes"] == 10
     assert record["n_epochs"] == 2
@@ -132,7 +140,7 @@ def test_a_second_call_replaces_the_first(cells, name):
     TOOLS[name](cells, **QUICK)
     TOOLS[name](cells, layer="counts", **(QUICK | {"n_latent": 2}))
     assert cells.obsm[f"X_{name}"].shape == (60, 2)
-    assert cells.uns[name]["gene_likelihood"] == "nb"
+    assert cells.uns[name]["gene_likelihood"] == OWN.get(name, "nb")
 
 
 def test_loadings_are_zero_for_genes_that_were_not_used(cells):
@@ -158,8 +166,12 @@ def test_an_mlp_decoder_has_no_loadings_to_write(cells):
 @pytest.mark.parametrize(("layer", "likelihood"), [(None, "normal"), ("counts", "nb"), ("unit", "bernoulli")])
 def test_likelihood_follows_from_the_matrix_and_an_argument_wins(cells, name, layer, likelihood):
     TOOLS[name](cells, layer=layer, **QUICK)
-    assert cells.uns[name]["gene_likelihood"] == likelihood
     assert cells.uns[name]["layer"] == (layer or "X")
+    if name in OWN:
+        assert cells.uns[name]["params"]["data"] == ("counts" if layer == "counts" else "values")
+        assert cells.uns[name]["gene_likelihood"] == OWN[name]
+        return
+    assert cells.uns[name]["gene_likelihood"] == likelihood
     TOOLS[name](cells, layer=layer, gene_likelihood="normal", **QUICK)
     assert cells.uns[name]["gene_likelihood"] == "normal"
 
@@ -352,6 +364,8 @@ def test_a_view_is_refused_with_the_fix(cells, name):
 )
 def test_what_is_not_there_is_named_and_nothing_is_written(cells, name, arguments, message):
     before = slots(cells)
+    if name in OWN and "gene_likelihood" in arguments:
+        arguments = {"data": "counts"}
     with pytest.raises(DataError, match=message):
         TOOLS[name](cells, **(QUICK | arguments))
     assert slots(cells) == before

@@ -17,9 +17,12 @@ MODELS = {
     "desc": "DESC",
     "disentangledvae": "DisentangledVAE",
     "scgen": "ScGen",
+    "vasc": "VASC",
+    "scvis": "SCVIS",
     "gan": "GAN",
     "conditionalgan": "ConditionalGAN",
 }
+OF_VALUES = ("vasc", "scvis")
 NEED_LABELS = ("cvae", "conditionalgan")
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb", "relu", "identity")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")

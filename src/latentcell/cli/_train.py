@@ -6,7 +6,17 @@ from pathlib import Path
 from latentcell import _keys
 from latentcell._errors import DataError
 
-from ._arguments import LIKELIHOODS, MODELS, NEED_LABELS, Commands, add_batch_key, add_seed, key, positive
+from ._arguments import (
+    LIKELIHOODS,
+    MODELS,
+    NEED_LABELS,
+    OF_VALUES,
+    Commands,
+    add_batch_key,
+    add_seed,
+    key,
+    positive,
+)
 from ._files import Steps, check_file, check_folder, given, read, write
 
 _TRAIN_EXAMPLES = """\
@@ -75,6 +85,8 @@ def train(args: argparse.Namespace) -> None:
         raise DataError(f"{args.out} exists: choose another MODEL_DIR, or replace it with --overwrite")
     if args.model in NEED_LABELS and args.labels_key is None:
         raise DataError(f"{args.model} needs labels: name their column of obs with --labels-key")
+    if args.model in OF_VALUES and args.likelihood is not None:
+        raise DataError(f"{args.model} has a likelihood of its own: leave --likelihood out")
     say = Steps(args.quiet)
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")

@@ -12,7 +12,9 @@ from .disentangled import DisentangledVAE
 from .gan import GAN, ConditionalGAN
 from .saucie import SAUCIE
 from .scgen import ScGen
+from .scvis import SCVIS
 from .vae import VAE
+from .vasc import VASC
 from .vsc import VSC
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "DESC",
     "GAN",
     "SAUCIE",
+    "SCVIS",
     "VAE",
+    "VASC",
     "VSC",
     "ConditionalGAN",
     "DisentangledVAE",

@@ -67,6 +67,7 @@ class AbstractModel(BaseModelClass):
         "max_epochs": None,
         "weight_decay": 0.0,
         "gradient_clip": None,
+        "adam_eps": 1e-8,
     }
     COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {}
     PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}

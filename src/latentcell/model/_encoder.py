@@ -35,7 +35,12 @@ Indices = Sequence[int] | np.ndarray | None
 GeneLikelihood = Literal["auto", "normal", "student_t", "bernoulli", "poisson", "nb", "zinb"]
 LABEL_DROPOUT = 0.1
 """Share of labels hidden in training where unknown ones are allowed: enough to learn that case."""
-_LIKELIHOOD_OF_KIND = {"counts": "nb", "unit": "bernoulli", "non-negative": "normal", "real": "normal"}
+_LIKELIHOOD_OF_KIND: dict[str, GeneLikelihood] = {
+    "counts": "nb",
+    "unit": "bernoulli",
+    "non-negative": "normal",
+    "real": "normal",
+}
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,17 @@ class Network:
     activation: str
     norm: Norm
     dropout: float
-    gene_likelihood: GeneLikelihood
-    gene_scale: Literal["gene"] | float
-    dispersion: Dispersion
-    standardize_input: bool
     encode_covariates: bool
+    gene_likelihood: GeneLikelihood = "auto"
+    gene_scale: Literal["gene"] | float = 1.0
+    dispersion: Dispersion = "gene"
+    standardize_input: bool = False
     input_dropout: float = 0.0
     first_linear: bool = False
     head_sizes: Sequence[int] = ()
     conditional: bool = False
+    normalize_depth: bool = True
+    decoder_dropout: float | None = None
 
 
 class AbstractEncoder(AbstractLikelihoodModel):
@@ -96,19 +103,6 @@ class AbstractEncoder(AbstractLikelihoodModel):
             Terms of the loss beside the objective.
         """
         n_genes = len(self.spec.genes)
-        name = network.gene_likelihood
-        if name == "auto":
-            if self.adata is None:
-                raise DataError("gene_likelihood='auto' needs cells to look at")
-            matrix, names = (
-                matrix_of(self.adata, self.spec.layer),
-                (self.adata.obs_names, self.adata.var_names),
-            )
-            kind = matrix_kind(matrix, *names, where=place_of(self.spec.layer))
-            name = _LIKELIHOOD_OF_KIND[kind]  # type: ignore[assignment]
-            self.params = self.params | {"gene_likelihood": name}
-        if name not in LIKELIHOODS:
-            raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
         check_layers(network.n_latent, network.hidden)
         self._network = network
         covariates = Covariates(
@@ -119,17 +113,12 @@ class AbstractEncoder(AbstractLikelihoodModel):
         )
         told = covariates.n_columns if network.encode_covariates else covariates.n_labels
         with local_random_state(self.params["seed"]):
-            likelihood = self._likelihood(name, network, "log" if log_linear else "softmax")
+            likelihood = self._likelihood(network, "log" if log_linear else "softmax")
             if isinstance(likelihood, CountLikelihood):
                 self.train_defaults |= self.COUNT_TRAIN_DEFAULTS
-            encoder_input = EncoderInput(
-                n_genes,
-                log_normalize=isinstance(likelihood, CountLikelihood),
-                standardize=network.standardize_input,
-                dropout=network.input_dropout,
-            )
+            encoder_input = self._encoder_input(network, likelihood)
             encoder = MLP(
-                n_genes + told,
+                encoder_input.n_out + told,
                 network.hidden,
                 activation=network.activation,
                 norm=network.norm,
@@ -146,7 +135,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
                     sizes=(*network.head_sizes[::-1], *network.hidden[::-1]),
                     activation=network.activation,
                     norm=network.norm,
-                    dropout=network.dropout,
+                    dropout=network.dropout if network.decoder_dropout is None else network.decoder_dropout,
                 )
             self.module = Autoencoder(
                 encoder_input=encoder_input,
@@ -167,11 +156,34 @@ class AbstractEncoder(AbstractLikelihoodModel):
         self.module.eval()
         self._model_summary_string = (
             f"{type(self).__name__} with {network.n_latent} latent dimensions, hidden layers "
-            f"{tuple(network.hidden)}, gene likelihood {name!r}, {n_genes} genes"
+            f"{tuple(network.hidden)}, gene likelihood {self.gene_likelihood!r}, {n_genes} genes"
         )
 
-    def _likelihood(self, name: str, network: Network, link: Link) -> Likelihood:
-        """The likelihood called `name`, with its scale or dispersion as asked."""
+    def _kind_of_data(self, argument: str) -> str:
+        """What kind of numbers the cells hold, which `argument` is decided by."""
+        if self.adata is None:
+            raise DataError(f"{argument}='auto' needs cells to look at")
+        names = (self.adata.obs_names, self.adata.var_names)
+        return matrix_kind(matrix_of(self.adata, self.spec.layer), *names, where=place_of(self.spec.layer))
+
+    def _encoder_input(self, network: Network, likelihood: Likelihood) -> EncoderInput:
+        """What the encoder sees of a cell."""
+        return EncoderInput(
+            len(self.spec.genes),
+            log_normalize=isinstance(likelihood, CountLikelihood),
+            normalize_depth=network.normalize_depth,
+            standardize=network.standardize_input,
+            dropout=network.input_dropout,
+        )
+
+    def _likelihood(self, network: Network, link: Link) -> Likelihood:
+        """The likelihood that was asked for or fits the cells, with its scale or dispersion as asked."""
+        name = network.gene_likelihood
+        if name == "auto":
+            name = _LIKELIHOOD_OF_KIND[self._kind_of_data("gene_likelihood")]
+            self.params = self.params | {"gene_likelihood": name}
+        if name not in LIKELIHOODS:
+            raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
         kind, n_genes, by = LIKELIHOODS[name], len(self.spec.genes), network.dispersion
         if by not in get_args(Dispersion):
             raise DataError(f"dispersion must be one of {get_args(Dispersion)}, got {by!r}")
@@ -366,20 +378,21 @@ class AbstractEncoder(AbstractLikelihoodModel):
     def _n_latent(self) -> int:
         return self._network.n_latent
 
+    def _modelled(self, x: Tensor, library: Tensor) -> Tensor:
+        """What the likelihood is of (cells x genes), from the data: they themselves."""
+        return x
+
     def _start_at_data(self, cells: Cells) -> None:
         """Start biases, scales, covariates and encoder input at the means and deviations of the data."""
         likelihood, encoder_input = self.module.likelihood, self.module.encoder_input
         if REGISTRY_KEYS.CONT_COVS_KEY in cells.arrays:
             self.module.covariates.start(torch.from_numpy(cells.arrays[REGISTRY_KEYS.CONT_COVS_KEY]))
         moments = {"data": Moments(), "input": Moments()}
-        library = Moments()
         for batch in CellLoader(cells, np.arange(cells.n_obs), INFERENCE_BATCH):
             x, size, _ = self.module.read(batch)
-            moments["data"].add(x)
-            library.add(size)
+            moments["data"].add(self._modelled(x, size))
             if encoder_input.standardize:
-                logged = torch.log1p(x * (EncoderInput.TARGET_SUM / size))
-                moments["input"].add(logged if encoder_input.log_normalize else x)
+                moments["input"].add(encoder_input.logged(x, size) if encoder_input.log_normalize else x)
         mean, std = moments["data"].result()
         bias = likelihood.start(mean, std)
         if isinstance(self.module.decoder, LinearDecoder) and self.module.decoder.non_negative:

@@ -124,6 +124,7 @@ class AbstractLikelihoodModel(AbstractModel):
             lr_schedule=defaults["lr_schedule"] if lr_schedule is None else lr_schedule,
             weight_decay=defaults["weight_decay"] if weight_decay is None else weight_decay,
             free=self.module.free,
+            adam_eps=defaults["adam_eps"],
         )
         if self.module.free is None:
             plan.before_epoch = lambda progress: self._before_epoch(progress, train)

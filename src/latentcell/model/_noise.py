@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentcell.nn.counts import CountLikelihood
-from latentcell.nn.likelihoods import Bernoulli, Gaussian, Likelihood, Raw
+from latentcell.nn.likelihoods import Bernoulli, ComponentStudentT, Gaussian, Likelihood, Lossy, Raw
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class NoiseMeter:
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood = likelihood
-        self.is_loss = isinstance(likelihood, Bernoulli) or (
+        self.is_loss = isinstance(likelihood, Bernoulli | ComponentStudentT | Lossy) or (
             isinstance(likelihood, Gaussian) and not likelihood.learned
         )
         self.n, self.binary = 0, True

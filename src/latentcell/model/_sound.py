@@ -29,6 +29,11 @@ UNITS = (
     "depth",
     "generator.likelihood.unit",
     "averaged.likelihood.unit",
+    "likelihood.largest",
+    "likelihood.values.largest",
+    "likelihood.components.length",
+    "likelihood.values.components.length",
+    "encoder_input.components.length",
 )
 """Names of weights by which codes, cells or depths are divided."""
 _LEAST_UNIT = 1e-30

@@ -9,7 +9,7 @@ from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Gaussian
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
-from latentcell.nn.schedules import Schedule
+from latentcell.nn.schedules import Constant, Linear, Schedule
 
 from ._base import own_params
 from ._encoder import GeneLikelihood, Network
@@ -18,7 +18,7 @@ from .ae import AE
 
 
 class VAE(AbstractVariational):
-    r"""Beta-VAE: codes N(mu, sigma^2) held to N(0, 1) with weight beta.
+    r"""Beta-VAE: codes N(mu, sigma^2) held to N(0, 1) with weight beta; with the preset ``"scvi"``, scVI.
 
     It minimises :math:`E_q[-\log p(x|z)] + \beta \, KL(q(z|x) \| N(0, I))`. beta = 1 is the standard VAE;
     below 1 the code keeps more of the cell, above 1 dimensions become independent at the price of detail.
@@ -37,6 +37,11 @@ class VAE(AbstractVariational):
     gene_scale
         See :class:`AE`. With ``gene_scale="gene"`` the scales are learned: a better likelihood, in which
         genes that hardly vary weigh more, and codes that cluster less well (PBMC3k, 6 dimensions).
+    normalize_depth
+        Let the encoder see counts per 10,000, so that a cell's code does not hang on its depth; False shows
+        it the counts as they are (on a log scale in both cases), as scvi-tools does.
+    decoder_dropout
+        Share of the decoder's units dropped; None: `dropout`.
 
     References
     ----------
@@ -64,6 +69,26 @@ class VAE(AbstractVariational):
             },
             "train": AE.PRESETS["pbmc3k-2020"]["train"],
         },
+        "scvi": {
+            "model": {
+                "n_latent": 10,
+                "hidden": (128,),
+                "dropout": 0.1,
+                "decoder_dropout": 0.0,
+                "beta": Linear(0.0, 1.0),
+                "gene_likelihood": "zinb",
+                "standardize_input": False,
+                "normalize_depth": False,
+            },
+            "train": {
+                "lr": 1e-3,
+                "lr_schedule": Constant(1.0),
+                "weight_decay": 0.0,
+                "adam_eps": 0.01,
+                "batch_size": 128,
+                "max_epochs": 400,
+            },
+        },
     }
 
     def __init__(
@@ -85,6 +110,8 @@ class VAE(AbstractVariational):
         encode_covariates: bool = False,
         first_linear: bool = False,
         head_sizes: Sequence[int] = (),
+        normalize_depth: bool = True,
+        decoder_dropout: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
@@ -103,6 +130,8 @@ class VAE(AbstractVariational):
                 encode_covariates=encode_covariates,
                 first_linear=first_linear,
                 head_sizes=head_sizes,
+                normalize_depth=normalize_depth,
+                decoder_dropout=decoder_dropout,
             ),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),

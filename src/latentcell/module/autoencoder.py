@@ -119,7 +119,7 @@ class Autoencoder(BaseModuleClass):
         Share of cells whose label is hidden at each step of training, so that cells of unknown label can be
         encoded and decoded.
     temperature
-        Schedule of the sparse coder's gate.
+        Schedule of a gate's: the sparse coder's, or a likelihood's that draws in training.
     output_lr_factor
         Factor on the learning rate of the decoder, and at least that on the likelihood's.
     penalties
@@ -180,6 +180,8 @@ class Autoencoder(BaseModuleClass):
             reconstruction = self.likelihood.sparse_negative_log_likelihood(x, *last)
         else:
             raw = self.decode_raw(code.z, batch)
+            if self.training and self.temperature is not None:
+                raw = raw | {"temperature": torch.tensor(self.temperature(progress), device=library.device)}
             dense = x.dense if isinstance(x, SparseCells) else x
             reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
@@ -352,10 +354,12 @@ class Autoencoder(BaseModuleClass):
     ) -> Code:
         if isinstance(x, Tensor):
             x = x.to(next(self.parameters()).dtype)  # data are in single precision, weights may not be
-        features = self.encoder_input(x, library)
-        features = self.encoder(features, self.encoder_columns(covariates))
+        seen = self.encoder_input(x, library)
+        features = self.encoder(seen, self.encoder_columns(covariates))
         temperature = 0.0 if self.temperature is None else self.temperature(progress)
-        return self.latent(features, temperature=temperature, n_samples=n_samples)
+        code = self.latent(features, temperature=temperature, n_samples=n_samples)
+        code.seen = seen
+        return code
 
 
 def _one_hot(codes: Tensor, n: int, like: Tensor) -> Tensor:

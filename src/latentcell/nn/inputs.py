@@ -16,6 +16,8 @@ class EncoderInput(nn.Module):
         Genes.
     log_normalize
         For counts: log(1 + 10,000 x / library), so that depth does not enter the code.
+    normalize_depth
+        False takes log(1 + x) of counts instead, as scvi-tools does.
     standardize
         Subtract the mean and divide by the standard deviation of each gene in the training data, clipped at
         `max_value`.
@@ -35,6 +37,7 @@ class EncoderInput(nn.Module):
         n_genes: int,
         *,
         log_normalize: bool = False,
+        normalize_depth: bool = True,
         standardize: bool = False,
         max_value: float = 10.0,
         dropout: float = 0.0,
@@ -42,7 +45,9 @@ class EncoderInput(nn.Module):
         super().__init__()
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"input dropout must lie in [0, 1), got {dropout}")
+        self.n_out = n_genes
         self.log_normalize = log_normalize
+        self.normalize_depth = normalize_depth
         self.standardize = standardize
         self.max_value = max_value
         self.dropout = nn.Dropout(dropout) if dropout > 0 else None
@@ -53,7 +58,7 @@ class EncoderInput(nn.Module):
     @property
     def detail(self) -> str:
         """What the drawing of the model says."""
-        words = ["log1p CP10k"] if self.log_normalize else []
+        words = ["log1p CP10k" if self.normalize_depth else "log1p"] if self.log_normalize else []
         if self.standardize:
             words.append("standardised")
         if self.dropout is not None:
@@ -73,16 +78,22 @@ class EncoderInput(nn.Module):
                 return self._sparse(x, library)
             x = x.dense
         if self.log_normalize:
-            x = torch.log1p(x * (self.TARGET_SUM / library))
+            x = self.logged(x, library)
         if self.standardize:
             x = ((x - self.center) / self.width).clamp(-self.max_value, self.max_value)
         return x if self.dropout is None else self.dropout(x)
 
+    def logged(self, counts: Tensor, library: Tensor) -> Tensor:
+        """Counts (cells x genes) of cells with total counts (cells x 1) on a log scale."""
+        return torch.log1p(counts * self._factor(library))
+
+    def _factor(self, library: Tensor) -> Tensor:
+        return self.TARGET_SUM / library if self.normalize_depth else torch.ones_like(library)
+
     def _sparse(self, x: SparseCells, library: Tensor) -> SparseCells:
         values = x.data
         if self.log_normalize:
-            factor = (self.TARGET_SUM / library[:, 0]).numpy()
-            values = np.log1p(values * factor[x.indices])
+            values = np.log1p(values * self._factor(library)[:, 0].numpy()[x.indices])
         if not self.standardize:
             return x.with_data(values)
         zero = (-self.center / self.width).clamp(-self.max_value, self.max_value)

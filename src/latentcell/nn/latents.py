@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
+
 from .mlp import MLP, make_activation
 from .priors import SpikeAndSlab, SpikeAndSlabPrior, StandardNormal, kl_slab, kl_spike
 
@@ -43,6 +45,8 @@ class Code:
         KL.
     batches
         Which of the data set's batches each cell is of (cells, integers), for penalties; None if not known.
+    seen
+        What the encoder saw of the cells (cells x inputs), for penalties.
     """
 
     z: Tensor
@@ -52,6 +56,7 @@ class Code:
     draw: Tensor | None = None
     kl: dict[str, Tensor] = field(default_factory=dict)
     batches: Tensor | None = None
+    seen: Tensor | SparseCells | None = None
 
 
 class Heads(nn.Module):

@@ -18,7 +18,10 @@ from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 
+from .components import ComponentStudentT
 from .counts import CountLikelihood, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from .log_scale import OnLogScale
+from .lossy import Lossy
 from .normal_loss import normal_nll
 from .sparse import linear_normal_nll
 
@@ -215,8 +218,9 @@ class StudentT(nn.Module):
         return -self.distribution(raw, library).log_prob(x).sum(-1)
 
 
-Likelihood = Gaussian | Bernoulli | StudentT | Poisson | NegativeBinomial | ZeroInflatedNegativeBinomial
-LIKELIHOODS: dict[str, type[Likelihood]] = {
+ByName = Gaussian | Bernoulli | StudentT | Poisson | NegativeBinomial | ZeroInflatedNegativeBinomial
+Likelihood = ByName | Lossy | ComponentStudentT | OnLogScale
+LIKELIHOODS: dict[str, type[ByName]] = {
     kind.name: kind
     for kind in (Gaussian, Bernoulli, StudentT, Poisson, NegativeBinomial, ZeroInflatedNegativeBinomial)
 }

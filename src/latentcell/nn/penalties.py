@@ -15,6 +15,7 @@ from torch.distributions import Normal
 from .binary_clusters import InformationDimension, WithinClusterDistance
 from .discrepancy import BatchDiscrepancy
 from .latents import Code
+from .neighbors import StochasticNeighbors
 from .schedules import Schedule
 from .self_training import SelfTraining
 
@@ -55,7 +56,14 @@ class TotalCorrelation:
         return (joint - margins).mean()
 
 
-Penalty = TotalCorrelation | BatchDiscrepancy | InformationDimension | WithinClusterDistance | SelfTraining
+Penalty = (
+    TotalCorrelation
+    | BatchDiscrepancy
+    | InformationDimension
+    | WithinClusterDistance
+    | SelfTraining
+    | StochasticNeighbors
+)
 
 
 def _gaussian(code: Code) -> tuple[Tensor, Tensor, Tensor]:

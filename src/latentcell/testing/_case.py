@@ -212,6 +212,7 @@ CAPABILITIES: dict[str, Callable[[Case], bool]] = {
     "generate": _has("generate"),
     "decode": _has("decode", "interpolate", "traverse"),
     "any data": lambda case: case.models_any_data,
+    "any likelihood": _takes("__init__", "gene_likelihood"),
     "batches": _takes("setup_anndata", "batch_key"),
     "labels": _takes("setup_anndata", "labels_key"),
     "cells by label": lambda case: case.draws_by_label,

@@ -133,13 +133,13 @@ def check_a_size_factor_stands_for_the_total_count(case: Case) -> None:
 
 @needs("reconstruct", "any data")
 def check_the_reconstruction_has_the_unit_of_the_data(case: Case) -> None:
-    """Its mean per gene is near that of the data, and between 0 and 1 for such data."""
+    """Its mean per gene is near that of the data, and between 0 and 1 for such data, if the likelihood is."""
     for layer in ("unit", "log"):
         cells = make_cells()
-        model = case.train(cells, {"layer": layer}, max_epochs=15, fit={"lr": 0.02})
+        model = case.train(cells, {"layer": layer}, max_epochs=case.epochs, fit={"lr": 0.02})
         found, data = model.get_reconstruction(), cells.layers[layer]
         broken = f"the reconstruction of layers[{layer!r}] is on another scale"
-        if layer == "unit":
+        if layer == "unit" and case.can("any likelihood"):
             promise(((found > 0) & (found < 1)).all(), f"{broken}: not between 0 and 1")
         close(found.mean(0), data.mean(0), broken, rtol=0, atol=0.35 * data.mean())
         likeness = np.corrcoef(found.mean(0), data.mean(0))[0, 1]

@@ -24,8 +24,10 @@ _MODULE_OF = {
     "saucie": "_clusters",
     "perturb": "_perturb",
     "scgen": "_embed",
+    "scvis": "_maps",
     "sweep": "_sweep",
     "vae": "_embed",
+    "vasc": "_maps",
     "vsc": "_embed",
 }
 
@@ -50,8 +52,10 @@ __all__ = [
     "rank_switches",
     "saucie",
     "scgen",
+    "scvis",
     "sweep",
     "vae",
+    "vasc",
     "vsc",
 ]
 

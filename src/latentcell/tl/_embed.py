@@ -15,7 +15,9 @@ from latentcell.model import (
     DESC,
     GAN,
     SAUCIE,
+    SCVIS,
     VAE,
+    VASC,
     VSC,
     ConditionalGAN,
     DisentangledVAE,
@@ -28,7 +30,19 @@ from ._latent_genes import on_genes
 Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | ScGen)
 Model = TypeVar(
     "Model",
-    bound=AE | CVAE | DCA | DESC | SAUCIE | VAE | VSC | DisentangledVAE | ScGen | GAN | ConditionalGAN,
+    bound=AE
+    | CVAE
+    | DCA
+    | DESC
+    | SAUCIE
+    | SCVIS
+    | VAE
+    | VASC
+    | VSC
+    | DisentangledVAE
+    | ScGen
+    | GAN
+    | ConditionalGAN,
 )
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"

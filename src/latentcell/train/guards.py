@@ -85,6 +85,10 @@ def _cured(cure: str | None) -> str:
     )
 
 
+_LARGEST = 1e15
+"""Weights beyond it are lost: their products overflow in single precision, if not at once then soon."""
+
+
 def check_weights(module: nn.Module, epoch: int, lr: float, cure: str | None = CLIP) -> None:
     """Raise :class:`TrainingDivergedError` if a weight or running mean is not finite after an epoch.
 
@@ -92,14 +96,12 @@ def check_weights(module: nn.Module, epoch: int, lr: float, cure: str | None = C
     """
     if not all_finite(module):
         raise TrainingDivergedError(
-            f"weights became NaN or infinite in epoch {epoch} (learning rate {lr:g}). {_cured(cure)}"
+            f"weights became NaN or too large in epoch {epoch} (learning rate {lr:g}). {_cured(cure)}"
         )
 
 
 def all_finite(module: nn.Module) -> bool:
-    """Whether every parameter and buffer (running means too) of the module is finite."""
-    # a finite sum has finite terms and is quicker to find; a sum that is not finite may be an overflow
+    """Whether every parameter and buffer (running means too) of the module is finite, and so are products."""
     return all(
-        bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
-        for values in chain(module.parameters(), module.buffers())
+        bool((values.abs() <= _LARGEST).all()) for values in chain(module.parameters(), module.buffers())
     )
