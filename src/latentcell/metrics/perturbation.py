@@ -90,9 +90,10 @@ def perturbation_response(
         raise DataError(f"n_top={wrong[0]} must be from 2 to the number of genes ({n_genes}).")
     order = rank_differential_genes(real, control)
     sets = {"all": order} | {f"top {n}": order[:n] for n in n_top}
-    means = [X.mean(axis=0) for X in (real, predicted)]
-    variances = [X.var(axis=0, ddof=1) for X in (real, predicted)]
-    changes = [mean - control.mean(axis=0) for mean in means]
+    mean, mean_of_predicted = real.mean(axis=0), predicted.mean(axis=0)
+    means = mean, mean_of_predicted
+    variances = real.var(axis=0, ddof=1), predicted.var(axis=0, ddof=1)
+    changes = mean - control.mean(axis=0), mean_of_predicted - control.mean(axis=0)
     rows = {
         name: {
             "n_genes": len(genes),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 
@@ -87,6 +88,7 @@ def perturbation(
     ax.scatter(x, y, s=6, color="0.5", linewidths=0, rasterized=len(x) > 2000)
     if len(marked):
         ax.scatter(x[marked], y[marked], s=14, color="C3", linewidths=0)
+    ax.margins(x=0.15)  # room for names
     texts = [ax.text(x[i], y[i], f" {genes[i]}", fontsize="small", va="center") for i in named]
     part(ax, texts)
     told = f"R² {_r2(x, y)} (all)"
@@ -110,10 +112,10 @@ def _means(adata: AnnData, layer: str | None, name: str) -> np.ndarray:
     return means
 
 
-def _positions(genes, wanted: Sequence[str], argument: str) -> np.ndarray:
+def _positions(genes: pd.Index, wanted: Sequence[str], argument: str) -> np.ndarray:
     if isinstance(wanted, str):
         raise DataError(f"{argument} must be a list of genes; for one gene pass {[wanted]}.")
-    found = genes.get_indexer(list(wanted))
+    found = genes.get_indexer(pd.Index(list(wanted)))
     if (found < 0).any():
         missing = [gene for gene, at in zip(wanted, found, strict=True) if at < 0]
         raise DataError(f"{argument}: not among the genes: {listed(missing[:3])}.")

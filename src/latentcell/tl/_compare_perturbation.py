@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from latentcell.model._arithmetic import Weighting, is_in, kinds_of
 from ._perturb import components, log_values, perturb, told_as
 
 Method = Callable[[AnnData, int], Any]
+BASELINES: tuple[Literal["genes", "pca"], ...] = ("genes", "pca")
 
 
 def compare_perturbation(
@@ -128,9 +129,9 @@ def compare_perturbation(
     kinds = kinds_of(adata, labels_key)
     is_control = is_in(adata, condition_key, control, "control", "condition_key")
     is_stimulated = is_in(adata, condition_key, stimulated, "stimulated", "condition_key")
-    for name in weightings:
-        if name not in get_args(Weighting):
-            raise DataError(f"weightings: {name!r} is not one of {get_args(Weighting)}")
+    for how in weightings:
+        if how not in get_args(Weighting):
+            raise DataError(f"weightings: {how!r} is not one of {get_args(Weighting)}")
     held_out = _types(kinds, is_control, is_stimulated, cell_types, min_cells)
     names, seeds = {"condition_key": condition_key, "stimulated": stimulated, "control": control}, list(seeds)
     if not seeds:
@@ -148,16 +149,16 @@ def compare_perturbation(
             for name, shift in _simple(values, kinds, first, second, judge.start):
                 rows.append(judge.row(name, "", seeds[0], judge.start + shift))
             cells = adata[seen].copy()
-            for name, weighting in product(("genes", "pca"), weightings):
-                new = perturb(cells, name, **change, weighting=weighting, layer=layer, n_comps=n_comps)
-                rows.append(judge.row(name, weighting, seeds[0], np.asarray(new.X)))
+            for baseline, weighting in product(BASELINES, weightings):
+                new = perturb(cells, baseline, **change, weighting=weighting, layer=layer, n_comps=n_comps)
+                rows.append(judge.row(baseline, weighting, seeds[0], np.asarray(new.X)))
             for seed in seeds:
                 halves = np.array_split(np.random.default_rng(seed).permutation(judge.real), 2)
                 rows.append(judge.row("half of the real cells", "", seed, *halves))
         for (method, make), seed in product((methods or {}).items(), seeds):
             model = make(adata[seen].copy(), seed)
-            for weighting, new in _predictions(adata[seen].copy(), model, change, weightings, seed):
-                rows.append(judge.row(method, weighting, seed, _comparable(new, adata, values, method)))
+            for told, new in _predictions(adata[seen].copy(), model, change, weightings, seed):
+                rows.append(judge.row(method, told, seed, _comparable(new, adata, values, method)))
     return pd.DataFrame(rows)
 
 
@@ -190,7 +191,7 @@ class _Judge:
         real = self.real if real is None else real
         response = metrics.perturbation_response(real, predicted, self.start, n_top=self.n_top)
         scores = {
-            name if genes == "all" else f"{name}_{genes.replace(' ', '')}": value
+            str(name) if genes == "all" else f"{name}_{str(genes).replace(' ', '')}": value
             for genes, values in response.drop(columns="n_genes").iterrows()
             for name, value in values.items()
             if (genes, name) != ("all", "overlap")
