@@ -38,9 +38,9 @@ MARKERS = {
 }
 
 
-def variable(adata: ad.AnnData) -> ad.AnnData:
-    """2,000 variable genes of those in at least 3 cells."""
-    sc.pp.filter_genes(adata, min_cells=3)
+def variable(adata: ad.AnnData, min_cells: int = 3) -> ad.AnnData:
+    """2,000 variable genes of those in at least `min_cells` cells."""
+    sc.pp.filter_genes(adata, min_cells=min_cells)
     sc.pp.highly_variable_genes(adata, n_top_genes=2000, flavor="seurat_v3")
     return adata[:, adata.var["highly_variable"]].copy()
 
@@ -53,14 +53,14 @@ def kang() -> ad.AnnData:
     return adata
 
 
-def pbmc3k() -> ad.AnnData:
+def pbmc3k(min_cells: int = 3) -> ad.AnnData:
     folder = Path(os.environ["LATENTCELL_DATA"])
     known = sc.read_h5ad(folder / "pbmc3k_processed.h5ad")
     adata = sc.read_h5ad(folder / "pbmc3k_raw.h5ad")
     adata.var_names_make_unique()
     adata = adata[known.obs_names].copy()
     adata.obs["state"] = known.obs["louvain"].astype(str).astype("category")
-    return variable(adata)
+    return variable(adata, min_cells)
 
 
 def trained(model_class: type, adata: ad.AnnData, seed: int):
@@ -159,13 +159,14 @@ def closeness(args: argparse.Namespace) -> Iterator[dict]:
 
 def knock_down(args: argparse.Namespace) -> Iterator[dict]:
     """Markers of the cells' own group, beside genes of the same level."""
-    adata = pbmc3k()
+    adata = pbmc3k(min_cells=10)
     named = {group: [gene for gene in genes if gene in adata.var_names] for group, genes in MARKERS.items()}
+    adata.obs["own"] = adata.obs["state"].where(adata.obs["state"].isin(named))
     for seed in args.seeds:
         model = trained(lc.model.VAE, adata, seed)
         genes = [gene for some in named.values() for gene in some]
         sets = {gene: [gene] for gene in genes} | {f"{group}: all": some for group, some in named.items()}
-        table = lc.tl.knock_down(adata, model, sets, groupby="state")
+        table = lc.tl.knock_down(adata, model, sets, groupby="own", max_cells=150)
         for group, some in named.items():
             own = table[(table["group"] == group) & table["gene"].isin([*some, f"{group}: all"])]
             yield from (own.drop(columns=["group"]).assign(seed=seed, group=group)).to_dict("records")

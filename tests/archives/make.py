@@ -2,6 +2,7 @@
 
     python tests/archives/make.py tests/archives/0.2.0
     python tests/archives/make.py tests/archives/0.1.0-gans GAN ConditionalGAN
+    python tests/archives/make.py tests/archives/0.1.0-scgen ScGen
 
 Run it once for every released version, whenever the format of the files changes, and for the models (by
 class) that a version gains before its release. Archives are never made
@@ -43,6 +44,8 @@ ENCODERS = {
     "SAUCIE-normal": ("SAUCIE", {"layer": "log"}, {"n_units": 3}),
     "DESC": ("DESC", {"batch_key": "batch"}, {"n_neighbors": 5, "clusters_from": 0.25}),
     "DisentangledVAE": ("DisentangledVAE", {}, {"capacity": Linear(0.0, 2.0)}),
+    "ScGen": ("ScGen", KEYS, {}),
+    "ScGen-normal": ("ScGen", {"layer": "log", "labels_key": "label"}, {}),
 }
 ADVERSARIAL = {
     "GAN": ("GAN", {"layer": "log", "batch_key": "batch"}, {"critic_hidden": (6,)}),

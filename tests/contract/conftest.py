@@ -25,6 +25,7 @@ CASES = [
     lc.testing.Case(lc.model.DisentangledVAE, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.SAUCIE, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.DESC, arguments=SMALL, counts_only=False),
+    lc.testing.Case(lc.model.ScGen, arguments=SMALL, counts_only=False),
     lc.testing.Case(lc.model.GAN, arguments=ADVERSARIAL, counts_only=False, epochs=120),
     lc.testing.Case(
         lc.model.ConditionalGAN,

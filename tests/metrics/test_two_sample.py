@@ -151,3 +151,32 @@ class TestWasserstein:
     def test_refuses_unlike_numbers(self, rng):
         with pytest.raises(DataError, match="real has 4 cells, generated 3"):
             lc.metrics.wasserstein(rng.normal(size=(4, 2)), rng.normal(size=(3, 2)))
+
+
+class TestEnergyDistance:
+    def test_is_the_sums_of_the_formula(self, rng):
+        x, y = rng.normal(size=(7, 3)), rng.normal(1.0, size=(5, 3))
+        between = np.mean([np.linalg.norm(a - b) for a in x for b in y])
+        within = [
+            np.mean([np.linalg.norm(s[i] - s[j]) for i in range(len(s)) for j in range(len(s)) if i != j])
+            for s in (x, y)
+        ]
+        assert lc.metrics.energy_distance(x, y) == pytest.approx(2 * between - sum(within))
+
+    def test_is_the_one_that_training_of_gans_watches(self, rng):
+        torch = pytest.importorskip("torch")
+        from latentcell.nn import quality
+
+        x, y = rng.normal(size=(40, 3)), rng.normal(0.5, size=(30, 3))
+        other = quality.energy_distance(torch.from_numpy(x), torch.from_numpy(y))
+        assert lc.metrics.energy_distance(x, y) == pytest.approx(float(other))
+
+    def test_has_no_bias_and_grows_with_the_shift(self):
+        values = []
+        for shift in (0.0, 0.0, 0.5, 2.0):
+            rng = np.random.default_rng(len(values))
+            pairs = [(rng.normal(size=(20, 2)), rng.normal(shift, size=(20, 2))) for _ in range(200)]
+            values.append(np.mean([lc.metrics.energy_distance(a, b) for a, b in pairs]))
+        assert abs(values[0]) < 0.01
+        assert abs(values[1]) < 0.01
+        assert 0.05 < values[2] < values[3]

@@ -177,6 +177,7 @@ def canonical(adata: ad.AnnData) -> ad.AnnData:
 
 TINY = {"n_latent": 2, "hidden": (4,)}
 QUICK = {"max_epochs": 1, "progress": False, **TINY}
+CHANGE = {"stimulated": "T", "control": "B", "cell_type": "b"}
 
 
 @cache
@@ -286,8 +287,18 @@ METRICS = {
     "neighbor_average_precision": of_group(lc.metrics.neighbor_average_precision),
     **{
         name: of_sets(getattr(lc.metrics, name))
-        for name in ("exact_copies", "gene_marginals", "mmd", "wasserstein")
+        for name in (
+            "energy_distance",
+            "exact_copies",
+            "gene_marginals",
+            "mmd",
+            "rank_differential_genes",
+            "wasserstein",
+        )
     },
+    "perturbation_response": lambda adata: lc.metrics.perturbation_response(
+        *(part.X for part in halves(adata)), adata.X, n_top=[2]
+    ),
     "classifier_auc": of_sets(lc.metrics.classifier_auc, n_trees=5),
     "manifold_overlap": of_sets(lc.metrics.manifold_overlap, n_neighbors=2),
     "neighbor_mixing": of_sets(lc.metrics.neighbor_mixing, n_neighbors=2),
@@ -313,6 +324,7 @@ TL = {
         for name in ("ae", "vae", "vsc", "disentangled_vae", "saucie", "desc")
     },
     "cvae": into(lc.tl.cvae, "label", **QUICK),
+    "scgen": into(lc.tl.scgen, "label", **QUICK),
     "gan": into(lc.tl.gan, "label", critic_hidden=(4,), **QUICK),
     "denoise": into(lc.tl.denoise, max_epochs=1, progress=False, hidden=(4,)),
     "augment": lambda adata: lc.tl.augment(adata, trained("CVAE"), "label", n_cells=3).n_vars,
@@ -333,6 +345,13 @@ TL = {
     ),
     "knock_down": lambda adata: lc.tl.knock_down(
         adata, trained("VAE"), adata.var_names[0], groupby="label", n_null=2, n_neighbors=2
+    ),
+    "perturb": lambda adata: [
+        lc.tl.perturb(adata, model, "label", **CHANGE, labels_key="batch", n_comps=1).X
+        for model in (trained("VAE"), "pca")
+    ],
+    "compare_perturbation": lambda adata: lc.tl.compare_perturbation(
+        adata, None, "label", "batch", stimulated="T", control="B", min_cells=2, n_comps=1, n_top=[2]
     ),
     "enrich_latent_genes": lambda adata: lc.tl.enrich_latent_genes(
         ranked(), {str(i): adata.var_names[i:].tolist() for i in range(2)}, min_genes=1
@@ -372,6 +391,7 @@ PL = {
         lc.tl.interpolate(adata, trained("VAE"), "T", "B", 4, groupby="label", batch="a"),
         adata.var_names[:2].tolist(),
     ),
+    "perturbation": lambda adata: lc.pl.perturbation(*halves(adata)),
     "rate_distortion": lambda adata: lc.pl.rate_distortion(sweep_table()),
     "scores": lambda adata: lc.pl.scores(
         lc.tl.compare(
@@ -439,6 +459,13 @@ METHODS = {
     ).X,
     "interpolate": lambda model, adata: model.interpolate("T", "B", 3, labels="T", batch="a").X,
     "traverse": lambda model, adata: model.traverse(0, [0.0, 1.0], labels="T", batch="a").X,
+    "predict": lambda model, adata: model.predict(
+        adata, condition_key="label", labels_key="batch", **CHANGE
+    ).X,
+    "get_shift": lambda model, adata: model.get_shift(
+        adata, condition_key="label", labels_key="batch", **CHANGE
+    ),
+    "batch_removal": lambda model, adata: model.batch_removal(adata, batch_key="label", labels_key="batch").X,
     "project": lambda model, adata: model.project(adata, n_steps=3),
     "differential_expression": lambda model, adata: model.differential_expression(
         adata, groupby="label", n_samples_overall=20

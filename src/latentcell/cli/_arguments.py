@@ -16,6 +16,7 @@ MODELS = {
     "saucie": "SAUCIE",
     "desc": "DESC",
     "disentangledvae": "DisentangledVAE",
+    "scgen": "ScGen",
     "gan": "GAN",
     "conditionalgan": "ConditionalGAN",
 }

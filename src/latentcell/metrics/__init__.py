@@ -8,12 +8,13 @@ from latentcell.metrics._marginals import gene_marginals
 from latentcell.metrics._mutual import modularity, mutual_information_gap
 from latentcell.metrics._threshold import separated_attribute_predictability, single_latent_accuracy
 from latentcell.metrics._total_correlation import total_correlation
-from latentcell.metrics._two_sample import classifier_auc, mmd, wasserstein
+from latentcell.metrics._two_sample import classifier_auc, energy_distance, mmd, wasserstein
 from latentcell.metrics.clustering import clustering, kmeans_tsne, leiden
 from latentcell.metrics.dimensions import dimension_scores
 from latentcell.metrics.disentanglement import disentanglement
 from latentcell.metrics.fidelity import fidelity
 from latentcell.metrics.neighbors import neighbor_average_precision, neighbor_purity
+from latentcell.metrics.perturbation import perturbation_response, rank_differential_genes
 
 __all__ = [
     "best_correlation",
@@ -22,6 +23,7 @@ __all__ = [
     "dci",
     "dimension_scores",
     "disentanglement",
+    "energy_distance",
     "exact_copies",
     "fidelity",
     "gene_marginals",
@@ -36,6 +38,8 @@ __all__ = [
     "neighbor_average_precision",
     "neighbor_mixing",
     "neighbor_purity",
+    "perturbation_response",
+    "rank_differential_genes",
     "separated_attribute_predictability",
     "single_latent_accuracy",
     "total_correlation",

@@ -11,6 +11,7 @@ from .desc import DESC
 from .disentangled import DisentangledVAE
 from .gan import GAN, ConditionalGAN
 from .saucie import SAUCIE
+from .scgen import ScGen
 from .vae import VAE
 from .vsc import VSC
 
@@ -29,5 +30,6 @@ __all__ = [
     "GeneShuffle",
     "LatentJacobian",
     "PCAGaussian",
+    "ScGen",
     "load",
 ]

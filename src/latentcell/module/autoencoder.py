@@ -350,6 +350,8 @@ class Autoencoder(BaseModuleClass):
         progress: float,
         n_samples: int = 1,
     ) -> Code:
+        if isinstance(x, Tensor):
+            x = x.to(next(self.parameters()).dtype)  # data are in single precision, weights may not be
         features = self.encoder_input(x, library)
         features = self.encoder(features, self.encoder_columns(covariates))
         temperature = 0.0 if self.temperature is None else self.temperature(progress)

@@ -11,6 +11,7 @@ from ._latent_heatmap import latent_heatmap
 from ._latent_traversal import latent_traversal
 from ._mean_variance import mean_variance
 from ._path import path
+from ._perturbation import perturbation
 from ._scores import scores
 from ._sweep import disentanglement, rate_distortion
 
@@ -27,6 +28,7 @@ __all__ = [
     "latent_traversal",
     "mean_variance",
     "path",
+    "perturbation",
     "rate_distortion",
     "scores",
 ]

@@ -8,14 +8,27 @@ from anndata import AnnData
 from latentcell import __version__, _keys
 from latentcell._checks import layer_names
 from latentcell._errors import DataError
-from latentcell.model import AE, CVAE, DCA, DESC, GAN, SAUCIE, VAE, VSC, ConditionalGAN, DisentangledVAE
+from latentcell.model import (
+    AE,
+    CVAE,
+    DCA,
+    DESC,
+    GAN,
+    SAUCIE,
+    VAE,
+    VSC,
+    ConditionalGAN,
+    DisentangledVAE,
+    ScGen,
+)
 from latentcell.model._variational import AbstractVariational
 
 from ._latent_genes import on_genes
 
-Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE)
+Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | ScGen)
 Model = TypeVar(
-    "Model", bound=AE | CVAE | DCA | DESC | SAUCIE | VAE | VSC | DisentangledVAE | GAN | ConditionalGAN
+    "Model",
+    bound=AE | CVAE | DCA | DESC | SAUCIE | VAE | VSC | DisentangledVAE | ScGen | GAN | ConditionalGAN,
 )
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
@@ -326,6 +339,68 @@ def cvae(
         "unlabeled_category": unlabeled_category,
     }
     model = fit(CVAE, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
+    _write_codes(model, adata, layer, keys, key_added)
+    return model
+
+
+def scgen(
+    adata: AnnData,
+    labels_key: str,
+    *,
+    layer: str | None = None,
+    mask_var: Mask | Literal["auto"] = "auto",
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    key_added: str = _keys.latent("scgen"),
+    seed: int = 0,
+    progress: bool = True,
+    **model_args: Any,
+) -> ScGen:
+    """Train scGen and write the codes (posterior means) to `adata`; its ``predict`` then changes conditions.
+
+    Parameters
+    ----------
+    adata
+        See :func:`latentcell.tl.ae`; **without the cells that are to be predicted**.
+    labels_key
+        ``obs`` key of the types of cells, which ``predict`` and ``batch_removal`` use; training does not.
+    layer, mask_var, max_epochs, key_added, seed, progress
+        See :func:`latentcell.tl.ae`.
+    batch_key
+        See :func:`latentcell.tl.ae`; not the condition, nor the batch to remove: the decoder is told it.
+    **model_args
+        Arguments of :class:`latentcell.model.ScGen`, e.g. ``n_latent=50``.
+
+    Returns
+    -------
+    The trained model. Written to `adata`:
+
+    ``obsm[key_added]``
+        Codes (cells x n_latent), float32.
+    ``uns["scgen"]``
+        Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
+
+    Raises
+    ------
+    DataError
+        If `adata` is a view, a label is missing or the matrix cannot be modelled; it names the cells, genes
+        or argument.
+
+    References
+    ----------
+    Lotfollahi, Wolf and Theis, Nature Methods 2019, `doi:10.1038/s41592-019-0494-8
+    <https://doi.org/10.1038/s41592-019-0494-8>`__.
+
+    Examples
+    --------
+    >>> import latentcell as lc
+    >>> adata = lc.datasets.pbmc68k()
+    >>> model = lc.tl.scgen(adata, "cell_type", max_epochs=1, n_latent=20, hidden=(32,), progress=False)
+    >>> adata.obsm["X_scgen"].shape
+    (700, 20)
+    """
+    keys = {"batch_key": batch_key, "labels_key": labels_key}
+    model = fit(ScGen, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
     _write_codes(model, adata, layer, keys, key_added)
     return model
 

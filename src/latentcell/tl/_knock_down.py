@@ -150,15 +150,15 @@ def knock_down(
         members = np.flatnonzero(groups == group)
         if len(members) > max_cells:
             members = np.sort(rng.choice(members, max_cells, replace=False))
-        cells = _Cells(adata, model, members, value)
+        cells, near = _Cells(adata, model, members, value), where.near(members, codes[members])
         means = log_moments(adata, model, members)[0]
         tried: dict[tuple[int, ...], dict[str, Any]] = {}
         for name, own in sets.items():
             nulls = _null_sets(means, own, held, n_null, rng)
-            result = where.reaction(cells, own, group)
+            result = where.reaction(cells, own, group, near)
             for null in nulls:
                 if null not in tried:
-                    tried[null] = where.reaction(cells, np.array(null), group)
+                    tried[null] = where.reaction(cells, np.array(null), group, near)
             shifts = np.array([tried[null]["shift"] for null in nulls])
             rows.append(
                 {
@@ -174,7 +174,7 @@ def knock_down(
                     "p": (1 + (shifts >= result["shift"]).sum()) / (1 + n_null),
                     "kept": result["kept"],
                     "kept_null": np.mean([tried[null]["kept"] for null in nulls]),
-                    "own_before": where.own_share(members, codes[members]),
+                    "own_before": (groups[near] == group).mean(),
                     "own_after": result["own"],
                     "own_null": np.mean([tried[null]["own"] for null in nulls]),
                     "towards": result["towards"],
@@ -212,17 +212,15 @@ class _Surroundings:
         other[other.all(axis=1), -1] = False
         return rows[other].reshape(len(members), self.n_neighbors)
 
-    def own_share(self, members: np.ndarray, codes: np.ndarray) -> float:
-        """Share of neighbours that are of the cell's own group."""
-        return float((self.groups[self.near(members, codes)] == self.groups[members, None]).mean())
-
-    def reaction(self, cells: "_Cells", genes: np.ndarray, group: int) -> dict[str, Any]:
+    def reaction(
+        self, cells: "_Cells", genes: np.ndarray, group: int, was_near: np.ndarray
+    ) -> dict[str, Any]:
         """Mean shift, neighbours kept and those of the own group, and where cells go, without the genes."""
         before = self.codes[cells.members]
         after = cells.codes_without(genes, before)
-        near = self.near(cells.members, before), self.near(cells.members, after)
-        kept = np.mean([len(np.intersect1d(*pair)) for pair in zip(*near, strict=True)]) / self.n_neighbors
-        own = (self.groups[near[1]] == group).mean()
+        near = self.near(cells.members, after)
+        kept = (near[:, :, None] == was_near[:, None, :]).any(axis=2).mean()
+        own = (self.groups[near] == group).mean()
         shift = np.linalg.norm(after - before, axis=1).mean() / self.spread
         way = self.way(group, after - before)
         return {"shift": float(shift), "kept": float(kept), "own": float(own), **way}
