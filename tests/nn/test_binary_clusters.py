@@ -81,11 +81,22 @@ def test_within_cluster_distance_is_1_of_one_cluster_and_0_of_tight_ones():
     assert WithinClusterDistance(Fixed(two), 1.0)(code_of(z)).item() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_gradients_are_finite_where_codes_are_the_same():
-    z = torch.zeros(4, 2, requires_grad=True)
+@pytest.mark.parametrize("Penalty", [InformationDimension, WithinClusterDistance])
+def test_the_layer_is_trained_and_not_the_code(Penalty):
+    z = torch.randn(5, 2, requires_grad=True)
     layer = BinaryLayer(2, 3)
-    (WithinClusterDistance(layer, 1.0)(code_of(z)) + InformationDimension(layer, 1.0)(code_of(z))).backward()
-    assert bool(z.grad.isfinite().all())
+    Penalty(layer, 1.0)(code_of(z)).backward()
+    assert z.grad is None
+    gradients = [parameter.grad for parameter in layer.parameters()]
+    assert all(bool(one.isfinite().all()) for one in gradients)
+    assert any(bool(one.any()) for one in gradients)
+
+
+def test_gradients_are_finite_where_codes_are_the_same():
+    layer = BinaryLayer(2, 3)
+    code = code_of(torch.zeros(4, 2))
+    (WithinClusterDistance(layer, 1.0)(code) + InformationDimension(layer, 1.0)(code)).backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in layer.parameters())
 
 
 def test_together_they_find_blobs_without_their_number():

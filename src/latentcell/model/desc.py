@@ -74,7 +74,7 @@ class DESC(AbstractDeterministic):
         activation: str = "relu",
         norm: Norm = "batch",
         dropout: float = 0.1,
-        resolution: float = 0.3,
+        resolution: float = 0.2,
         n_neighbors: int = 30,
         self_training: float | Schedule = 0.3,
         clusters_from: float = 0.5,

@@ -35,10 +35,10 @@ class SAUCIE(AbstractDeterministic):
     adata, registry, n_latent, hidden, activation, norm, dropout
         See :class:`AE`.
     batch_discrepancy, bandwidth
-        Weight of the maximum mean discrepancy (lambda_b), if there is a ``batch_key``; width of its kernel.
+        Weight of the maximum mean discrepancy (lambda_b), in nats per gene; width of its kernel.
     information_dimension, within_cluster_distance
         Weights of the units' entropy and of the distance (lambda_c, lambda_d): more of the first gives fewer
-        clusters, of the second more. All weights are in nats per gene, numbers or schedules.
+        clusters, of the second more. They do not move the code.
     n_units
         Binary units, 1 to 16.
     gene_likelihood, gene_scale, dispersion, standardize_input, input_dropout, encode_covariates, seed
@@ -74,7 +74,7 @@ class SAUCIE(AbstractDeterministic):
         dropout: float = 0.1,
         batch_discrepancy: float | Schedule = 0.25,
         bandwidth: float = 1 / 64,
-        information_dimension: float | Schedule = Linear(0.0, 0.1, begin=0.2, end=0.8),
+        information_dimension: float | Schedule = Linear(0.0, 0.2, begin=0.2, end=0.8),
         within_cluster_distance: float | Schedule = 1.0,
         n_units: int = 8,
         gene_likelihood: GeneLikelihood = "auto",
@@ -91,8 +91,8 @@ class SAUCIE(AbstractDeterministic):
             raise DataError(f"n_units={n_units} must be 1 to 16, bandwidth={bandwidth} above 0")
         with local_random_state(seed):
             self._layer = layer = BinaryLayer(n_latent, n_units)
-        n = len(self.spec.genes)
-        by_batch = [BatchDiscrepancy(times(batch_discrepancy, n), bandwidth)] if self.spec.batch else []
+        weight = times(batch_discrepancy, len(self.spec.genes))
+        by_batch = [BatchDiscrepancy(weight, bandwidth)] if self.spec.batch else []
         self._assemble(
             Network(
                 n_latent=n_latent,
@@ -110,8 +110,8 @@ class SAUCIE(AbstractDeterministic):
             latent=lambda n_in: Deterministic(n_in, n_latent, clusters=layer),
             objective=BetaELBO({}),
             penalties=[
-                InformationDimension(layer, times(information_dimension, n)),
-                WithinClusterDistance(layer, times(within_cluster_distance, n)),
+                InformationDimension(layer, information_dimension),
+                WithinClusterDistance(layer, within_cluster_distance),
                 *by_batch,
             ],
         )

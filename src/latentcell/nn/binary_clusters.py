@@ -74,7 +74,8 @@ class InformationDimension:
     .. math:: \frac1N \sum_i \sum_u -b_{iu} \log b_{iu} - (1 - b_{iu}) \log(1 - b_{iu})
 
     A border between two binary codes costs what the cells on it are unsure of: borders move to where there
-    are few cells, and units that tell no clusters apart become constant.
+    are few cells, and units that tell no clusters apart become constant. The layer is trained, not the code:
+    a code that gives way to borders makes room for them wherever they happen to be.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ class InformationDimension:
 
     def __call__(self, code: Code) -> Tensor:
         """Nats per cell (a scalar)."""
-        logits = self.layer(code.z)
+        logits = self.layer(code.z.detach())
         on = torch.sigmoid(logits)
         return -(on * F.logsigmoid(logits) + (1 - on) * F.logsigmoid(-logits)).sum(-1).mean()
 
@@ -111,7 +112,8 @@ class WithinClusterDistance:
 
     with :math:`d_{ij}` the distance of their codes and :math:`s_{ij}` the probability that all units agree if
     each is drawn. 1: all cells are in one cluster; 0: cells of a cluster have the same code. It asks for
-    clusters that are many and tight, where the information dimension asks for few.
+    clusters that are many and tight, where the information dimension asks for few. The layer is trained, not
+    the code.
 
     Parameters
     ----------
@@ -132,9 +134,10 @@ class WithinClusterDistance:
 
     def __call__(self, code: Code) -> Tensor:
         """The share, 0 to 1 (a scalar)."""
-        logits = self.layer(code.z)
+        z = code.z.detach()
+        logits = self.layer(z)
         on, off = F.logsigmoid(logits), F.logsigmoid(-logits)
         # log of the probability that a unit agrees: cells x cells x units
         agree = torch.logaddexp(on[:, None] + on, off[:, None] + off).sum(-1).exp()
-        squared = torch.cdist(code.z, code.z, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return (squared * agree).sum() / squared.detach().sum().clamp(min=1e-12)
+        squared = torch.cdist(z, z, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return (squared * agree).sum() / squared.sum().clamp(min=1e-12)
