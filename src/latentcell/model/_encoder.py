@@ -28,7 +28,7 @@ from latentcell.train.run import local_random_state
 from ._base import INFERENCE_BATCH
 from ._cells import matrix_of, place_of
 from ._likelihood import AbstractLikelihoodModel
-from ._sound import check_results
+from ._sound import check_results, check_units
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -109,8 +109,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
             self.params = self.params | {"gene_likelihood": name}
         if name not in LIKELIHOODS:
             raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
-        if network.n_latent < 1 or any(size < 1 for size in network.hidden):
-            raise DataError(f"n_latent and hidden must be positive, got {network.n_latent}, {network.hidden}")
+        check_units("n_latent and hidden", [network.n_latent, *network.hidden])
         self._network = network
         covariates = Covariates(
             n_batch=len(self.spec.batch or ()),
