@@ -125,6 +125,17 @@ def test_registries(lie, name, change, message):
         lie(name, record=change)
 
 
+@pytest.mark.parametrize("size", [0, -1, 10**6 + 1, 10**30])
+@pytest.mark.parametrize("name", ["VAE", "DCA", "GAN"])
+def test_layers_that_cannot_be_built_are_refused(name, size):
+    """Torch speaks of an overflow, or of memory, and names no argument."""
+    adata, Model = cells(), getattr(lc.model, name)
+    Model.setup_anndata(adata)
+    for arguments in ({"n_latent": size, "hidden": (4,)}, {"n_latent": 2, "hidden": (4, size)}):
+        with pytest.raises(DataError, match=rf"must be positive, and at most 1,000,000, got .*{size}"):
+            Model(adata, **arguments)
+
+
 def test_a_unit_that_divides_nothing():
     _sound.check_unit("latent.unit", torch.tensor([0.1, 3.0]))
     _sound.check_unit("depth", torch.tensor([-1.0, 3.0]))

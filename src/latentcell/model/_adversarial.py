@@ -73,11 +73,7 @@ class AbstractAdversarial(AbstractGenerator):
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
         conditional = self.CONDITIONAL
-        if n_latent < 1 or any(size < 1 for size in (*hidden, *critic_hidden)):
-            raise DataError(
-                f"n_latent, hidden and critic_hidden must be positive, got {n_latent}, {hidden}, "
-                f"{critic_hidden}"
-            )
+        _sound.check_units("n_latent, hidden and critic_hidden", [n_latent, *hidden, *critic_hidden])
         if not penalty_weight > 0:
             raise DataError(f"penalty_weight must be above 0, got {penalty_weight}")
         if not 0 <= decay < 1:

@@ -28,7 +28,7 @@ from latentcell.train.run import local_random_state
 from ._base import INFERENCE_BATCH
 from ._cells import matrix_of, place_of
 from ._likelihood import AbstractLikelihoodModel
-from ._sound import check_results
+from ._sound import check_results, check_units
 
 Indices = Sequence[int] | np.ndarray | None
 """Cells by position, or a boolean mask; None is all of them."""
@@ -103,7 +103,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
             Terms of the loss beside the objective.
         """
         n_genes = len(self.spec.genes)
-        check_layers(network.n_latent, network.hidden)
+        check_units("n_latent and hidden", [network.n_latent, *network.hidden])
         self._network = network
         covariates = Covariates(
             n_batch=len(self.spec.batch or ()),
@@ -400,12 +400,6 @@ class AbstractEncoder(AbstractLikelihoodModel):
         self.module.decoder.set_bias("mean", bias)
         if encoder_input.standardize:
             encoder_input.start(*moments["input"].result())
-
-
-def check_layers(n_latent: int, hidden: Sequence[int]) -> None:
-    """Refuse layers without units."""
-    if n_latent < 1 or any(size < 1 for size in hidden):
-        raise DataError(f"n_latent and hidden must be positive, got {n_latent}, {hidden}")
 
 
 class Moments:

@@ -39,6 +39,9 @@ UNITS = (
 _LEAST_UNIT = 1e-30
 """Units of codes that are trained are about 1, or those of dimensions that are off in all cells."""
 
+MOST_UNITS = 10**6
+"""Of a layer that is built; weights of one more would take gigabytes beside any other layer."""
+
 _CODES = (REGISTRY_KEYS.BATCH_KEY, REGISTRY_KEYS.LABELS_KEY, REGISTRY_KEYS.CAT_COVS_KEY)
 
 
@@ -67,6 +70,13 @@ def check_sizes(chains: Sequence[Sequence[Any]], weights: Mapping[str, Tensor]) 
     if len(sizes) - 2 > len(weights) or sum(a * b for chain in chains for a, b in pairwise(chain)) > n_values:
         named = ", ".join(map(str, sizes[:8])) + (", ..." if len(sizes) > 8 else "")
         raise ValueError(f"layers of {named} units do not fit weights of {n_values} values")
+
+
+def check_units(names: str, sizes: Sequence[int]) -> None:
+    """Refuse sizes of layers that cannot be built (`DataError`); `names` says whose they are."""
+    if not all(1 <= size <= MOST_UNITS for size in sizes):
+        told = ", ".join(map(str, sizes))
+        raise DataError(f"{names} must be positive, and at most {MOST_UNITS:,}, got {told}")
 
 
 def check_spec(spec: DataSpec) -> None:

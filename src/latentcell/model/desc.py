@@ -17,8 +17,9 @@ from latentcell.nn.self_training import Centroids, SelfTraining
 
 from ._base import own_params
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network, check_layers
+from ._encoder import GeneLikelihood, Indices, Network
 from ._leiden import leiden
+from ._sound import check_units
 
 
 class DESC(AbstractDeterministic):
@@ -89,7 +90,7 @@ class DESC(AbstractDeterministic):
         seed: int = 0,
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
-        check_layers(n_latent, hidden)
+        check_units("n_latent and hidden", [n_latent, *hidden])
         if not (0 <= clusters_from < 1 and min(rounds, n_neighbors, max_clusters) >= 1 and resolution > 0):
             raise DataError("clusters_from must lie in [0, 1); rounds, n_neighbors, resolution be positive")
         self._centroids = Centroids(n_latent, max_clusters)

@@ -18,7 +18,8 @@ from latentcell.train.run import local_random_state
 
 from ._base import own_params
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network, check_layers
+from ._encoder import GeneLikelihood, Indices, Network
+from ._sound import check_units
 
 RARE = 0.005  # share of the training cells that the binary code of a cluster must have
 
@@ -86,7 +87,7 @@ class SAUCIE(AbstractDeterministic):
         seed: int = 0,
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
-        check_layers(n_latent, hidden)
+        check_units("n_latent and hidden", [n_latent, *hidden])
         if not (1 <= n_units <= 16 and bandwidth > 0):
             raise DataError(f"n_units={n_units} must be 1 to 16, bandwidth={bandwidth} above 0")
         with local_random_state(seed):
