@@ -26,6 +26,8 @@ def test_public_names():
         "latent_heatmap",
         "latent_traversal",
         "mean_variance",
+        "path",
+        "perturbation",
         "rate_distortion",
         "scores",
     ]

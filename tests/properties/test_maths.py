@@ -117,9 +117,20 @@ SETS = {
     "total_correlation": lambda a, b: lc.metrics.total_correlation(a),
     **{
         name: (lambda name: lambda a, b: getattr(lc.metrics, name)(a, b))(name)
-        for name in ("exact_copies", "gene_marginals", "mmd", "wasserstein", "manifold_overlap")
+        for name in (
+            "exact_copies",
+            "energy_distance",
+            "gene_marginals",
+            "mmd",
+            "wasserstein",
+            "manifold_overlap",
+        )
     },
     "neighbor_mixing": lambda a, b: lc.metrics.neighbor_mixing(a, b, n_neighbors=5),
+    "perturbation_response": lambda a, b: lc.metrics.perturbation_response(
+        b, a[:10], a[10:], n_top=(2,)
+    ).to_numpy(),
+    "rank_differential_genes": lambda a, b: lc.metrics.rank_differential_genes(a, b),
     "nearer_to_training": lambda a, b: lc.metrics.nearer_to_training(a[:10], b, a[10:]),
     "classifier_auc": None,  # trees and folds are drawn
     "fidelity": None,  # reads cells by name: tests/metrics/test_fidelity.py
