@@ -1,8 +1,8 @@
 """What every encoder-decoder model does: put the parts together, encode, reconstruct, measure."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -63,6 +63,12 @@ class Network:
     conditional: bool = False
     normalize_depth: bool = True
     decoder_dropout: float | None = None
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], **fixed: Any) -> "Network":
+        """Those of a model's arguments by name, and what the model does not leave to its user."""
+        own = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in params.items() if name in own}, **fixed)
 
 
 class AbstractEncoder(AbstractLikelihoodModel):

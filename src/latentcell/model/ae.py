@@ -130,21 +130,7 @@ class AE(AbstractDeterministic):
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Deterministic(
                 n_in, n_latent, code_activation=code_activation, head_sizes=head_sizes
             ),

@@ -82,22 +82,7 @@ class CVAE(AbstractVariational):
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-                conditional=True,
-            ),
+            Network.of(self.params, conditional=True),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),
         )

@@ -85,19 +85,7 @@ class DCA(AbstractDeterministic):
                 f"got {gene_likelihood!r}; for continuous data use AE"
             )
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=1.0,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Deterministic(n_in, n_latent),
             objective=BetaELBO({}),
         )

@@ -95,19 +95,7 @@ class DESC(AbstractDeterministic):
             raise DataError("clusters_from must lie in [0, 1); rounds, n_neighbors, resolution be positive")
         self._centroids = Centroids(n_latent, max_clusters)
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Deterministic(n_in, n_latent, clusters=self._centroids),
             objective=BetaELBO({}),
             penalties=[SelfTraining(self._centroids, times(self_training, len(self.spec.genes)))],

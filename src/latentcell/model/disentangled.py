@@ -109,22 +109,7 @@ class DisentangledVAE(AbstractVariational):
             if not callable(value) and not (isinstance(value, int | float | np.number) and value >= 0):
                 raise DataError(f"{name} must be 0 or more, or a schedule, got {value!r}")
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-                conditional=conditional,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=Capacity(beta, capacity if callable(capacity) else Linear(0.0, capacity, end=0.5)),
             penalties=[TotalCorrelation(total_correlation)] if total_correlation else [],

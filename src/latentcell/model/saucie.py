@@ -95,19 +95,7 @@ class SAUCIE(AbstractDeterministic):
         weight = times(batch_discrepancy, len(self.spec.genes))
         by_batch = [BatchDiscrepancy(weight, bandwidth)] if self.spec.batch else []
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Deterministic(n_in, n_latent, clusters=layer),
             objective=BetaELBO({}),
             penalties=[

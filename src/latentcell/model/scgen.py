@@ -135,21 +135,7 @@ class ScGen(AbstractVariational):
         if decoder not in ("linear", "mlp"):
             raise DataError(f"decoder must be 'linear' or 'mlp', got {decoder!r}")
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),
             linear_decoder=decoder == "linear",

@@ -97,16 +97,7 @@ class SCVIS(AbstractValues):
         if not callable(neighbors) and not neighbors >= 0:
             raise DataError(f"neighbors must be 0 or more, or a schedule, got {neighbors!r}")
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                head_sizes=head_sizes,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),
             penalties=[StochasticNeighbors(neighbors, perplexity)] if neighbors else [],

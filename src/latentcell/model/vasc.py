@@ -104,18 +104,7 @@ class VASC(AbstractValues):
         if not steepness > 0:
             raise DataError(f"steepness must be above 0, got {steepness!r}")
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
             objective=BetaELBO({"kl": beta}),
             temperature=as_schedule(temperature),

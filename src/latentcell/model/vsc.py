@@ -147,22 +147,7 @@ class VSC(AbstractVariational):
             "kl_usage": beta if beta_usage is None else beta_usage,
         }
         self._assemble(
-            Network(
-                n_latent=n_latent,
-                hidden=hidden,
-                activation=activation,
-                norm=norm,
-                dropout=dropout,
-                gene_likelihood=gene_likelihood,
-                gene_scale=gene_scale,
-                dispersion=dispersion,
-                standardize_input=standardize_input,
-                input_dropout=input_dropout,
-                encode_covariates=encode_covariates,
-                first_linear=first_linear,
-                head_sizes=head_sizes,
-                conditional=conditional,
-            ),
+            Network.of(self.params),
             latent=lambda n_in: SpikeAndSlabLatent(
                 n_in, n_latent, alpha=alpha, transform=transform, gate=gate, head_sizes=head_sizes
             ),
