@@ -65,7 +65,7 @@ def _numbers() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    shown = ("display.max_rows", "display.precision", "mode.copy_on_write")
+    shown = ("display.max_rows", "display.precision", "display.max_colwidth")
     scanpy = ("verbosity", "datasetdir", "figdir", "cachedir", "n_jobs", "autosave", "autoshow")
     return {
         "Matplotlib's rcParams": dict(mpl.rcParams),
