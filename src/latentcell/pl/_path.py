@@ -40,9 +40,9 @@ def path(
     * ``kind="heatmap"``: genes in rows, the earliest switch on top, each scaled to its own range on the path;
       a point marks where it switches.
     * ``kind="cells"``: the path over an embedding of the cells. A place is drawn at the median of its nearest
-        cells there, for an embedding such as a UMAP has no place for a code; among the codes themselves
-        (``basis="X_vae"``) at its own first two dimensions. Places farther from all cells than 95 % of the
-        cells are
+      cells there, for an embedding such as a UMAP has no place for a code; among the codes themselves
+      (``basis="X_vae"``) at its own first two dimensions. Places farther from all cells than 95 % of the
+      cells are
       from each other are hollow.
 
     Parameters
