@@ -89,6 +89,7 @@ LIBRARIES = tuple(
         os.path.realpath(sys.base_prefix),
         str(Path(np.__file__).parents[1]),
         "<frozen",
+        "libnvidia-ml",  # by which builds of torch for GPUs look for one
     }
 )
 

@@ -208,6 +208,7 @@ def test_large_sets_are_thinned_for_the_figures(files, asked, tmp_path, monkeypa
     assert asked[0]["real"].n_obs == 120
 
 
+@pytest.mark.filterwarnings("ignore:The 'float_precision' argument is deprecated")  # pandas 3.1
 def test_the_table_is_that_of_the_library(files, tmp_path, capsys, monkeypatch):
     """With the scores themselves, of small forests, and every metric that they have."""
     monkeypatch.setattr(lc.metrics, "fidelity", partial(lc.metrics.fidelity, n_trees=3))

@@ -20,7 +20,9 @@ def data(rng):
             "type": rng.permutation(np.repeat(["B", "NK", "T"], [10, 30, 50])),
         }
     )
-    numbers = factors.apply(lambda column: pd.factorize(column)[0] if column.dtype == object else column)
+    numbers = factors.apply(
+        lambda column: column if pd.api.types.is_numeric_dtype(column) else pd.factorize(column)[0]
+    )
     return numbers.to_numpy(float) @ rng.normal(size=(4, 5)) + rng.normal(size=(90, 5)), factors
 
 

@@ -356,7 +356,7 @@ def test_negative_data_stay_negative():
 @pytest.mark.parametrize("name", BASELINES)
 def test_types_of_one_and_two_cells(name):
     adata = make_cells()
-    kinds = adata.obs["type"].astype(object).to_numpy()
+    kinds = adata.obs["type"].astype(object).to_numpy(copy=True)
     kinds[0], kinds[1], kinds[2] = "one", "two", "two"
     adata.obs["type"] = kinds
     x = dense(fit(name, adata).generate(labels={"one": 400, "two": 400}, seed=0))

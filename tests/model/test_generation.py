@@ -95,6 +95,14 @@ def test_generated_cells_have_the_moments_of_real_ones(vae, source):
         assert drawn.std() == pytest.approx(depth[vae.adata.obs["kind"] == kind].std(), rel=0.25)
 
 
+def test_library_sizes_may_be_read_only(vae):
+    """As columns of frames are from pandas 3 on."""
+    sizes = np.full(3, 500.0, dtype=np.float32)
+    sizes.flags.writeable = False
+    new = vae.generate(3, library_size=sizes, output="mean")
+    np.testing.assert_allclose(np.asarray(new.X.sum(axis=1)).ravel(), 500.0, rtol=1e-4)
+
+
 def test_library_and_batch_of_generated_cells(vae):
     new = vae.generate(400, batch="q", library_size=1000.0, source="prior", seed=0)
     assert set(new.obs["plate"]) == {"q"}

@@ -152,7 +152,7 @@ def test_what_was_held_out_has_no_part_in_the_prediction(cells, trained):
 
 
 def test_a_mask_of_cells_of_two_types_gives_each_its_own_shift(cells, trained):
-    mask = ((cells.obs["drug"] == "no") & cells.obs["kind"].isin(["T", "NK"])).to_numpy()
+    mask = ((cells.obs["drug"] == "no") & cells.obs["kind"].isin(["T", "NK"])).to_numpy(copy=True)
     mask[np.flatnonzero(mask)[::2]] = False
     new = trained.predict(cells, **CHANGE, mask=mask)
     assert new.obs["cell"].tolist() == cells.obs_names[mask].tolist()

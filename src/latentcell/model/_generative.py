@@ -434,7 +434,7 @@ class AbstractGenerator(AbstractModel):
             return None
         if not isinstance(self.module.likelihood, CountLikelihood):
             raise DataError(f"library_size is for counts; the likelihood is {self.gene_likelihood!r}")
-        sizes = np.asarray(library_size, dtype=np.float32)
+        sizes = np.array(library_size, dtype=np.float32)  # a copy: what a frame holds may be read-only
         if sizes.ndim == 0:
             sizes = np.full(n, sizes)
         if sizes.shape != (n,) or not (sizes > 0).all() or not np.isfinite(sizes).all():

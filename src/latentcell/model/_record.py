@@ -20,6 +20,8 @@ FORMATS = (1, FORMAT)
 RECORD = "model.json"
 MOST_BYTES = 2**26
 """Of a record: tens of times what 100,000 genes and as many categories take."""
+MOST_DEPTH = 100
+"""Of lists and objects in each other in a record that is read: whatever Python's own limit is."""
 WEIGHTS = "model.safetensors"
 WEIGHTS_NAME = re.compile(r"model(-[0-9a-f]{16})?\.safetensors")
 
@@ -69,6 +71,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
+    if _is_deeper(record, MOST_DEPTH):
+        raise ModelFileError(f"{path} is damaged: it is nested more than {MOST_DEPTH} deep")
     needed = {"format", "class", "params", "registry", "is_trained", "history", "train_defaults", "sha256"}
     if not isinstance(record, dict) or not needed <= set(record) or not isinstance(record["class"], str):
         raise ModelFileError(f"{path} is not the record of a model")
@@ -87,6 +91,21 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(weights, str) or not WEIGHTS_NAME.fullmatch(weights):
         raise ModelFileError(f"{path} names no file of weights: {weights!r}")
     return record
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects lie in each other more than `depth` deep; no recursion."""
+    level = [value]
+    for _ in range(depth + 1):
+        level = [
+            item
+            for inside in level
+            if isinstance(inside, dict | list)
+            for item in (inside.values() if isinstance(inside, dict) else inside)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def encode(value: Any) -> Any:
