@@ -9,7 +9,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import DESC, SAUCIE
 
-from ._embed import Mask, fit, record
+from ._fit import Mask, fit, record
 
 
 def saucie(

@@ -13,7 +13,7 @@ from latentcell._errors import DataError
 from latentcell.model import DCA
 from latentcell.model._streams import check_out
 
-from ._embed import fit, record
+from ._fit import fit, record
 
 Scale = Literal["counts", "cp10k", "log1p"]
 Also = Literal["dispersion", "dropout"]

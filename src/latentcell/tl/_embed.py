@@ -5,47 +5,13 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 from anndata import AnnData
 
-from latentcell import __version__, _keys
-from latentcell._checks import layer_names
-from latentcell._errors import DataError
-from latentcell.model import (
-    AE,
-    CVAE,
-    DCA,
-    DESC,
-    GAN,
-    SAUCIE,
-    SCVIS,
-    VAE,
-    VASC,
-    VSC,
-    ConditionalGAN,
-    DisentangledVAE,
-    ScGen,
-)
-from latentcell.model._variational import AbstractVariational
+from latentcell import _keys
+from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE, ScGen
 
+from ._fit import Mask, fit, record
 from ._latent_genes import on_genes
 
 Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | ScGen)
-Model = TypeVar(
-    "Model",
-    bound=AE
-    | CVAE
-    | DCA
-    | DESC
-    | SAUCIE
-    | SCVIS
-    | VAE
-    | VASC
-    | VSC
-    | DisentangledVAE
-    | ScGen
-    | GAN
-    | ConditionalGAN,
-)
-Mask = str | np.ndarray | None
-_AUTO = "highly_variable"
 
 
 def ae(
@@ -442,102 +408,3 @@ def _write_codes(
 ) -> None:
     adata.obsm[key_added] = model.get_latent_representation()
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
-
-
-def fit(
-    model_class: type[Model],
-    adata: AnnData,
-    layer: str | None,
-    mask_var: Mask,
-    keys: dict[str, str | None],
-    max_epochs: int | None,
-    seed: int,
-    progress: bool,
-    model_args: dict[str, Any],
-) -> Model:
-    """Train a model on an object of its own that shares the matrix of `adata`; nothing is written to it."""
-    columns = {name: key for name, key in keys.items() if name.endswith("_key")}
-    cells = selection(adata, layer, mask_var, columns)
-    model_class.setup_anndata(cells, layer=layer, **keys)  # type: ignore[arg-type]
-    model = model_class(cells, seed=seed, **model_args)
-    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
-    return model
-
-
-def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str, str | None]) -> AnnData:
-    """An AnnData of the genes and keys to model, sharing the matrix of `adata` where all genes are taken.
-
-    The model is set up on this object, so that nothing but the results is written to the user's.
-    """
-    if not isinstance(adata, AnnData):
-        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
-    if adata.is_view:
-        raise DataError(
-            "adata is a view, results would be lost; first make it your own: adata = adata.copy()"
-        )
-    if not adata.var_names.is_unique:
-        raise DataError("gene names are not unique; first call adata.var_names_make_unique()")
-    if layer is not None and layer not in adata.layers:
-        there = layer_names(adata.layers)
-        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
-    for argument, key in keys.items():
-        if key is not None and key not in adata.obs:
-            raise DataError(f"obs has no {key!r} ({argument}); its columns are {list(adata.obs.columns)}")
-    genes = _genes(adata, mask_var)
-    matrix = adata.X if layer is None else adata.layers[layer]
-    if matrix is None:
-        raise DataError("adata.X is empty; name the matrix to model with layer=")
-    if genes is not None:
-        matrix = matrix[:, genes]
-    if adata.isbacked and layer is None and genes is None:
-        matrix = adata.to_memory().X
-    obs = adata.obs[list(dict.fromkeys(key for key in keys.values() if key is not None))].copy()
-    var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
-    if layer is None:
-        return AnnData(X=matrix, obs=obs, var=var.copy())
-    return AnnData(obs=obs, var=var.copy(), layers={layer: matrix})
-
-
-def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
-    if isinstance(mask_var, str) and mask_var == "auto":
-        mask_var = _AUTO if _AUTO in adata.var else None
-    if mask_var is None:
-        return None
-    if isinstance(mask_var, str):
-        if mask_var not in adata.var:
-            raise DataError(f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}")
-        mask_var = adata.var[mask_var].to_numpy()
-    mask = np.asarray(mask_var)
-    if mask.dtype != bool or mask.shape != (adata.n_vars,):
-        raise DataError(
-            f"mask_var must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
-        )
-    if not mask.any():
-        raise DataError("mask_var selects no gene")
-    return mask
-
-
-def record(model: Model, layer: str | None, keys: dict[str, str | None]) -> dict[str, Any]:
-    """What ``uns`` says of a model."""
-    history = model.history or {}
-    known = {
-        "model": type(model).__name__,
-        "params": _plain(model.params),
-        "gene_likelihood": model.gene_likelihood,
-        "layer": layer or "X",
-        _keys.UNIT_PRIOR: isinstance(model, AbstractVariational),
-        "n_genes": len(model.spec.genes),
-        "final": {name: float(frame[name].iloc[-1]) for name, frame in history.items()},
-        "n_epochs": len(next(iter(history.values()))),
-        "latentcell": __version__,
-    }
-    return known | {name: key for name, key in keys.items() if key is not None}
-
-
-def _plain(value: Any) -> Any:
-    """Parameters as ``uns`` can hold them in an .h5ad: no None, schedules and tuples spelt out."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return np.array(value)
-    return repr(value) if callable(value) else value

@@ -8,7 +8,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import GAN, ConditionalGAN
 
-from ._embed import fit, record
+from ._fit import fit, record
 
 
 def gan(

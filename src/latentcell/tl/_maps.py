@@ -8,7 +8,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import SCVIS, VASC
 
-from ._embed import Mask, fit, record
+from ._fit import Mask, fit, record
 
 _AT_ONCE = 1024
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentcell._errors import DataError, TrainingDivergedError
 
-from ._embed import Mask, fit, selection
+from ._fit import Mask, fit, selection
 from ._sweep_judge import Judge, Score, fingerprint
 from ._sweep_table import ResultTable, Rows, Settings
 
