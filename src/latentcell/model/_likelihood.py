@@ -106,7 +106,7 @@ class AbstractLikelihoodModel(AbstractModel):
         check_something_to_train(self.module)
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
-        cells = self._training_cells()
+        cells = self._training_cells().held()
         train, held_out = _split(
             cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed
         )
