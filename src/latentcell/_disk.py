@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import h5py
@@ -23,6 +24,8 @@ SHORTEST, LONGEST = 128, 1024
 """Rows of a block: long enough to be read fast, short enough that many make up a window."""
 _GAP = 2**16
 """Bytes that are read and thrown away rather than begun anew behind them."""
+_MOST = 2**20
+"""Entries that are read at once."""
 
 
 class OnDisk(ABC):
@@ -117,33 +120,41 @@ class CsrOnDisk(OnDisk):
             raise DataError(
                 f"the csr matrix in {_where(group)} is damaged: its pointers do not fit its entries"
             )
-        self._item = self.dtype.itemsize + 4
-        self.row_bytes = n_stored * self._item / max(shape[0], 1) + 4
+        item = self.dtype.itemsize + 4
+        self.row_bytes = n_stored * item / max(shape[0], 1) + 4
         per_row = max(n_stored / max(shape[0], 1), 1.0)
-        chunk = data.chunks[0] if isinstance(data, zarr.Array) else 0  # a part of a chunk costs the whole
-        self.block = int(np.clip(chunk / per_row, SHORTEST, LONGEST))
-        self._gap = max(_GAP // self._item, chunk)
+        # of a compressed chunk a part costs as much as the whole, and two blocks that share one pay twice
+        chunk = data.chunks[0] if _is_compressed(data) else 0
+        self.block = int(np.clip(4 * chunk / per_row, SHORTEST, LONGEST))
+        self._gap = max(_GAP // item, chunk)
+        self._most = max(chunk, 1) * max(1, _MOST // max(chunk, 1))
 
     def read(self, rows: np.ndarray) -> sparse.csr_matrix:
         """See :meth:`OnDisk.read`."""
-        group, indptr = self._group.node, self.indptr
-        starts, stops = indptr[rows], indptr[rows + 1]
-        new = np.flatnonzero(starts[1:] - stops[:-1] > self._gap) + 1
-        firsts, lasts = np.r_[0, new], np.r_[new, len(rows)] - 1
-        runs = list(zip(starts[firsts].tolist(), stops[lasts].tolist(), strict=True)) if len(rows) else []
-        data = _joined(group["data"], runs)
-        indices = _joined(group["indices"], runs).astype(np.int32, copy=False)
+        group, starts, stops = self._group.node, self.indptr[rows], self.indptr[rows + 1]
+        of_data, of_indices = group["data"], group["indices"]
+        pointers = np.r_[0, np.cumsum(stops - starts)]
+        data = np.empty(pointers[-1], dtype=self.dtype)
+        indices = np.empty(pointers[-1], dtype=np.int32)
+        begun_anew = starts[1:] - stops[:-1] > self._gap
+        cuts = np.flatnonzero(begun_anew | (starts[1:] // self._most != starts[:-1] // self._most)) + 1
+        for first, last in pairwise([0, *cuts.tolist(), len(rows)] if len(rows) else []):
+            there = slice(pointers[first], pointers[last])
+            entries = slice(starts[first], stops[last - 1])
+            kept = self._among(rows[first:last], entries.stop - entries.start - (there.stop - there.start))
+            data[there] = of_data[entries][kept]
+            indices[there] = of_indices[entries][kept]
         if len(indices) and (indices.min() < 0 or indices.max() >= self.shape[1]):
             raise DataError(f"the csr matrix in {_where(group)} is damaged: it has entries beyond its genes")
-        # where each row begins in what was read, rows between them included
-        offsets = np.cumsum([0] + [stop - start for start, stop in runs])[:-1]
-        at = starts - np.repeat([start for start, _ in runs], lasts - firsts + 1)
-        at = at + np.repeat(offsets, lasts - firsts + 1)
-        lengths = stops - starts
-        if int(lengths.sum()) == len(data):
-            return _csr(data, indices, np.r_[0, np.cumsum(lengths)], self.shape[1])
-        kept = _positions(at, lengths)
-        return _csr(data[kept], indices[kept], np.r_[0, np.cumsum(lengths)], self.shape[1])
+        return _csr(data, indices, pointers, self.shape[1])
+
+    def _among(self, rows: np.ndarray, n_others: int) -> Any:
+        """Entries of `rows` among those from the first to the last of them."""
+        if not n_others:
+            return slice(None)
+        wanted = np.zeros(rows[-1] - rows[0] + 1, dtype=bool)
+        wanted[rows - rows[0]] = True
+        return np.repeat(wanted, np.diff(self.indptr[rows[0] : rows[-1] + 2]))
 
 
 class DenseOnDisk(OnDisk):
@@ -153,9 +164,9 @@ class DenseOnDisk(OnDisk):
         self._array, self.format = _Node(array), "dense"
         self.shape, self.dtype = tuple(array.shape), array.dtype
         self.row_bytes = self.shape[1] * self.dtype.itemsize
-        chunk = array.chunks[0] if array.chunks else 0
-        self.block = int(np.clip(chunk, SHORTEST, LONGEST))
-        self._gap = max(int(_GAP / max(self.row_bytes, 1)), chunk if isinstance(array, zarr.Array) else 0)
+        chunk = array.chunks[0] if _is_compressed(array) else 0
+        self.block = int(np.clip(4 * chunk, SHORTEST, LONGEST))
+        self._gap = max(int(_GAP / max(self.row_bytes, 1)), chunk)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """See :meth:`OnDisk.read`."""
@@ -275,34 +286,20 @@ def rows_in_memory(matrix: CSCDataset) -> sparse.csr_matrix:
     size = group["data"].shape[0] * (matrix.dtype.itemsize + 4)
     if size > HELD:
         raise DataError(
-            f"the matrix in {_where(group)} is csc, by genes: cells cannot be read from it one by one, and its "
+            f"the matrix in {_where(group)} is csc, by genes: single cells cannot be read from it, and its "
             f"{size / 2**20:,.0f} MiB are too many to be held. Write it by cells once: "
             "adata = adata.to_memory(); adata.X = adata.X.tocsr(); adata.write_h5ad(...)"
         )
     return sparse.csr_matrix(matrix.to_memory())
 
 
+def _is_compressed(array: Any) -> bool:
+    return isinstance(array, zarr.Array) or array.compression is not None
+
+
 def _where(group: Any) -> str:
     file = group.file.filename if isinstance(group, h5py.Group) else str(group.store_path)
     return f"{file!r} ({group.name})"
-
-
-def _joined(array: Any, runs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Entries of a one-dimensional array on disk from each start to each stop, one after another."""
-    if len(runs) == 1:
-        return np.asarray(array[runs[0][0] : runs[0][1]])
-    out = np.empty(sum(stop - start for start, stop in runs), dtype=array.dtype)
-    done = 0
-    for start, stop in runs:
-        out[done : done + stop - start] = array[start:stop]
-        done += stop - start
-    return out
-
-
-def _positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Starts[0], ..., starts[0] + lengths[0] - 1, starts[1], ... in one array."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
 
 
 def _csr(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, n_columns: int) -> sparse.csr_matrix:

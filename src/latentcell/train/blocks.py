@@ -1,4 +1,4 @@
-"""Cells on disk in random order: blocks of consecutive rows, drawn at random, shuffled in a window of memory."""
+"""Cells on disk in random order: blocks of rows in random order, shuffled in a window of memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -101,7 +101,7 @@ def windows(sizes: Sequence[int] | np.ndarray, window: int) -> list[tuple[int, i
 def by_windows(
     matrix: OnDisk, batches: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, Any, list[np.ndarray]]]:
-    """Rows that are read together for as many batches as a window holds: which, they, each batch's among them.
+    """Rows of as many batches as a window holds: which, they themselves, and each batch's among them.
 
     They are read sorted and once, so that what lies together in the file is read together.
 

@@ -1,8 +1,8 @@
 """Cells to batches: rows of a matrix, in the order asked for, as float32 tensors.
 
-The matrix may be a numpy array, a scipy sparse matrix or array, or one on disk (see ``_disk.py``), which is read
-a window at a time. It is never copied and never made dense as a whole; only a batch is. The one exception is
-compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
+The matrix may be a numpy array, a scipy sparse matrix or array, or one on disk (see ``_disk.py``), which is
+read a window at a time. It is never copied and never made dense as a whole; only a batch is. The one
+exception is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -106,8 +106,8 @@ class CellLoader:
     """Batches of cells, shuffled anew each epoch if asked, the same for the same seed and epoch.
 
     The order of an epoch is a function of seed and epoch alone, so that a resumed run sees the same batches.
-    A last batch of a single cell, which batch normalisation cannot use, joins the one before it. The order of
-    cells on disk is that of :func:`latentcell.train.blocks.block_order`; of others any is as likely as another.
+    A last batch of a single cell, which batch normalisation cannot use, joins the one before it. Cells on
+    disk come in the order of :func:`latentcell.train.blocks.block_order`; of others any is as likely.
 
     Parameters
     ----------
