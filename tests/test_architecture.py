@@ -79,7 +79,7 @@ LIBRARIES: dict[str, set[str]] = {
     },
     "metrics": _DATA,
     "datasets": _DATA,
-    "pp": _DATA | {"skmisc"},
+    "pp": _DATA | {"h5py", "skmisc", "zarr"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
     "tl": _DATA | {"decoupler", "rich"},
     "testing": {

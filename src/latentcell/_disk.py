@@ -211,21 +211,37 @@ class DaskOnDisk(OnDisk):
         return np.concatenate([np.empty((0, self.shape[1]), dtype=self.dtype), *parts])
 
 
+class InMemory(OnDisk):
+    """A matrix in memory, as a part of a collection."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
+        self.shape, self.dtype, self.block = matrix.shape, matrix.dtype, SHORTEST
+        parts = (self._matrix.data, self._matrix.indices) if sparse.issparse(matrix) else (matrix,)
+        self.row_bytes = sum(part.nbytes for part in parts) / max(self.shape[0], 1)
+
+    def read(self, rows: np.ndarray) -> Any:
+        """See :meth:`OnDisk.read`."""
+        return self._matrix[rows]
+
+
 class Stacked(OnDisk, CSRDataset):
     """Rows of several matrices one after another, with genes in one order; to AnnData a csr matrix on disk.
 
     Parameters
     ----------
     parts
-        The matrices.
+        The matrices: of any kind but csc on disk.
     genes
         For each of them, positions of the genes to take, or None for all as they are.
     """
 
     backend = "hdf5"
 
-    def __init__(self, parts: Sequence[OnDisk], genes: Sequence[np.ndarray | None]) -> None:
-        self.parts, self.genes = list(parts), list(genes)
+    def __init__(self, parts: Sequence[Any], genes: Sequence[np.ndarray | None]) -> None:
+        found = [opened(part) for part in parts]
+        self.parts = [part if isinstance(part, OnDisk) else InMemory(part) for part in found]
+        self.genes = list(genes)
         sizes = [part.shape[0] for part in self.parts]
         n_genes = self.parts[0].shape[1] if self.genes[0] is None else len(self.genes[0])
         self._edges = np.r_[0, np.cumsum(sizes)].astype(np.int64)
