@@ -2,11 +2,12 @@
 
     python benchmarks/mixing.py [--data pbmc3k cellmix] [--blocks 1 4 16 64] [--seeds 0 1 2] [--out FILE.csv]
 
-Cells are written to an uncompressed .h5ad, sorted by batch and cell type, the worst case for reading in blocks.
-A VAE (negative binomial, at most the 2,000 most variable genes) is trained on them at its defaults for --epochs
-epochs, in full random order and in blocks of 16 cells of which as many as --blocks says are shuffled together.
-Batches are of 16 cells, so that a window of 64 blocks gives 64 batches, as it does with the blocks of 128 cells
-and the batches of 128 that large files are read in. Held-out cells are the same for one seed.
+Cells are written to an uncompressed .h5ad, sorted by batch and cell type, the worst case for reading in
+blocks. A VAE (negative binomial, at most the 2,000 most variable genes) is trained on them at its defaults
+for --epochs epochs, in full random order and in blocks of 16 cells of which as many as --blocks says are
+shuffled together. Batches are of 16 cells, so that a window of 64 blocks gives 64 batches, as it does with
+the blocks of 128 cells and the batches of 128 that large files are read in. Held-out cells are the same for
+one seed.
 
 Reads the data sets from the folder that LATENTCELL_DATA names.
 """
