@@ -217,6 +217,7 @@ class AbstractAdversarial(AbstractGenerator):
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
+            strategy="auto",
             precision=precision,
             gradient_clip=None,
             early_stopping_patience=None,
