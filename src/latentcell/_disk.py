@@ -297,6 +297,12 @@ def opened(matrix: Any) -> Any:
     return matrix
 
 
+def columns(matrix: Any, genes: np.ndarray) -> Any:
+    """Columns of a matrix that an AnnData may hold; of one on disk they stay there (as csr)."""
+    found = opened(matrix)
+    return Stacked([found], [genes]) if isinstance(found, OnDisk) else matrix[:, genes]
+
+
 def rows_in_memory(matrix: CSCDataset) -> sparse.csr_matrix:
     """A csc matrix on disk as a csr matrix in memory, if it is small.
 

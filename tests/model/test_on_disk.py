@@ -219,6 +219,42 @@ def test_counts_are_checked_on_disk(cells, tmp_path):
         lc.model.VAE(adata, gene_likelihood="nb")
 
 
+@pytest.mark.parametrize("name", ["normalised.zarr", "normalised.h5ad"])
+def test_normalised_expression_goes_to_a_file(model, cells, tmp_path, name):
+    ask = {"indices": SHUFFLED, "library_size": 1e4, "gene_list": ["g9", "g0"], "n_samples": 3}
+    path = model.get_normalized_expression(cells, **ask, batch_size=40, out=tmp_path / name)
+    found = lc.pp.open_cells(path)
+    expected = model.get_normalized_expression(cells, **ask, batch_size=40)
+    np.testing.assert_array_equal(found.X[:], expected)
+    pd.testing.assert_index_equal(found.obs_names, expected.index)
+    assert list(found.var_names) == ["g9", "g0"]
+    with pytest.raises(DataError, match="return_mean=True"):
+        model.get_normalized_expression(cells, n_samples=2, return_mean=False, out=tmp_path / "x.h5ad")
+    with pytest.raises(DataError, match="exists"):
+        model.get_normalized_expression(cells, out=path)
+
+
+def test_verbs_leave_matrices_on_disk(cells, tmp_path):
+    """Also with some of the genes, which are then read in their order."""
+    adata = h5ad(cells, tmp_path)
+    adata.var["highly_variable"] = np.arange(N_GENES) % 2 == 0
+    model = lc.tl.vae(adata, max_epochs=2, n_latent=2, hidden=(8,), progress=False)
+    assert list(model.spec.genes) == list(cells.var_names[::2])
+    assert not sparse.issparse(model.adata.X)
+    np.testing.assert_array_equal(model.adata.X[[5, 2]].toarray(), cells.X[[5, 2]][:, ::2].toarray())
+    expected = lc.tl.vae(cells[:, ::2].copy(), max_epochs=2, n_latent=2, hidden=(8,), progress=False)
+    close(model.get_latent_representation(), expected.get_latent_representation())
+    close(adata.obsm["X_vae"], expected.get_latent_representation())
+
+
+def test_a_collection_of_anndata_is_told_how_to_be_opened(cells):
+    collection = ad.experimental.AnnCollection([cells, cells], join_vars="inner", index_unique="-")
+    with pytest.raises(DataError, match=r"got AnnCollection; pass lc.pp.open_cells\(collection.adatas\)"):
+        lc.model.VAE.setup_anndata(collection)
+    opened_again = lc.pp.open_cells(collection.adatas, index_unique="-")
+    assert opened_again.shape == (2 * N_CELLS, N_GENES)
+
+
 def test_expression_goes_to_zarr_and_back(model, cells, tmp_path):
     """An atlas, chunk by chunk: cells behind dask in, an AnnData on zarr out, never all in memory."""
     lazy = dask_adata(cells, lambda X: X, (90, -1))
