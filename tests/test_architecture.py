@@ -31,11 +31,23 @@ ARROWS: dict[str, set[str]] = {
     "_checks": {"_errors"},
     "_codes": {"_keys", "_errors"},
     "_scvi": {"_errors"},
-    "_sparse": set(),
-    "nn": {"_sparse"},
+    "_compiled": set(),
+    "_sparse": {"_compiled"},
+    "nn": {"_sparse", "_compiled"},
     "module": {"nn", "_sparse"},
     "train": {"nn.schedules", "_errors", "_sparse", "_atomic"},
-    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_codes", "_atomic"},
+    "model": {
+        "module",
+        "nn",
+        "train",
+        "_scvi",
+        "_keys",
+        "_errors",
+        "_checks",
+        "_codes",
+        "_compiled",
+        "_atomic",
+    },
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
     "pp": {"_keys", "_errors", "_checks"},
@@ -55,7 +67,8 @@ LIBRARIES: dict[str, set[str]] = {
     "_checks": {"numpy", "scipy"},
     "_codes": {"numpy"},
     "_scvi": {"anndata", "numpy", "scipy", "scvi", "torch"},
-    "_sparse": {"numba", "numpy", "torch"},
+    "_compiled": {"llvmlite.binding", "numba", "numpy"},
+    "_sparse": {"numpy", "torch"},
     "nn": {"numpy", "torch"},
     "module": {"numpy", "torch", "scvi.REGISTRY_KEYS", "scvi.module.base"},
     "train": {"anndata", "lightning.pytorch", "numpy", "rich", "safetensors", "scipy", "torch"},
@@ -104,6 +117,7 @@ SEEDING_CALLS = {
     "numpy.random.set_state",
     "random.seed",
     "torch.cuda.manual_seed",
+    "torch.default_generator.manual_seed",
     "torch.cuda.manual_seed_all",
     "torch.manual_seed",
     "torch.random.manual_seed",
@@ -262,7 +276,8 @@ def violations(path: Path, src: Path = SRC) -> list[str]:
         if full in WARNING_CALLS and not inside_with(node, parents, names, "catch_warnings"):
             found.append((node.lineno, f"calls {full} outside of warnings.catch_warnings()"))
         if full in SEEDING_CALLS:
-            forked = full == "torch.manual_seed" and inside_with(node, parents, names, "fork_rng")
+            seeds = full in ("torch.manual_seed", "torch.default_generator.manual_seed")
+            forked = seeds and inside_with(node, parents, names, "fork_rng")
             # by a checkpoint, within the forked state of a run
             resumed = full == "torch.set_rng_state" and room == "train"
             if not (forked or resumed):

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from anndata import AnnData
 
+from latentcell._compiled import multiplies_bfloat16
 from latentcell._errors import DataError
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.nn.schedules import Schedule
@@ -72,8 +73,10 @@ class AbstractLikelihoodModel(AbstractModel):
             Adam's peak rate, its factor as a function of progress (0 to 1), decoupled weight decay, and the
             largest gradient norm; default: the model's. A query model that is not `unfrozen` has no decay.
         precision
-            Lightning's: ``"bf16-mixed"``, ``"64-true"``; None is 32-bit. Weights in half precision
-            (``"bf16-true"``) are refused.
+            Lightning's: ``"32-true"``, ``"bf16-mixed"``, ``"64-true"``. None: weights, sums and losses in
+            single precision; where the processor multiplies bfloat16 natively, the products between the
+            decoder's last layer and sparse counts are taken in it (see docs/performance.md; ``"32-true"``
+            takes all in single precision). Weights in half precision (``"bf16-true"``) are refused.
         checkpoint_dir
             Folder that receives ``last.ckpt`` after every epoch; a kill leaves the one before whole.
         resume
@@ -101,6 +104,7 @@ class AbstractLikelihoodModel(AbstractModel):
         OSError
             If a checkpoint cannot be written; the one before and the weights are kept.
         """
+        self.module.half_products = precision is None and multiplies_bfloat16()
         if precision in ("16-true", "bf16-true"):
             raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
         check_something_to_train(self.module)
@@ -131,7 +135,7 @@ class AbstractLikelihoodModel(AbstractModel):
         self._run(
             plan,
             loader,
-            CellLoader(cells, held_out, INFERENCE_BATCH) if len(held_out) else None,
+            CellLoader(cells, held_out, INFERENCE_BATCH, sparse_cells=True) if len(held_out) else None,
             rows=(train, held_out),
             max_epochs=max_epochs,
             accelerator=accelerator,

@@ -232,5 +232,10 @@ def local_random_state(seed: int) -> Iterator[None]:
     """Seed torch for the length of a run and give the caller's random state back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        if devices or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:
+            # the same draws; torch.manual_seed would also note the seed, with a whole stack trace, for each
+            # kind of device that is not there
+            torch.default_generator.manual_seed(seed)
         yield
