@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
         "testing",
         "tl",
     },  # on first use; tests/test_import.py
+    "__main__": {"cli"},
     "_atomic": set(),
     "_errors": set(),
     "_keys": set(),
@@ -61,6 +62,7 @@ ARROWS: dict[str, set[str]] = {
 _DATA = {"anndata", "numpy", "pandas", "scanpy", "scipy", "sklearn"}
 LIBRARIES: dict[str, set[str]] = {
     "__init__": set(),
+    "__main__": set(),
     "_atomic": set(),
     "_errors": set(),
     "_keys": set(),

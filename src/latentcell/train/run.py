@@ -6,15 +6,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from latentcell._errors import TrainingDivergedError
@@ -23,51 +20,10 @@ from .adversarial import AdversarialPlan
 from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
 from .loading import CellLoader
 from .plan import TrainingPlan
+from .progress import ProgressBar
 
 Plan = TrainingPlan | AdversarialPlan
 CHECKPOINT = "last.ckpt"
-
-
-class ProgressBar(Callback):
-    """One line on stderr: epochs done, loss, time left; drawn at most ten times a second."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: Progress | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the empty bar."""
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, loss {task.fields[loss]}, left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            # rich's own refresh runs in a thread that outlives stop() by up to a tenth of a second
-            auto_refresh=False,
-        )
-        self.task = self.bar.add_task(
-            self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-"
-        )
-        self.bar.start()
-        self.drawn = monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move the bar by one epoch."""
-        if self.bar is not None and isinstance(pl_module, Plan):
-            # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
-            loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
-            self.bar.update(self.task, advance=1, loss=loss)
-            if monotonic() - self.drawn > 0.1:
-                self.bar.refresh()
-                self.drawn = monotonic()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave the last line standing."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
 
 
 class BestWeights(Callback):
