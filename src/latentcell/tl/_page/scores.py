@@ -1,7 +1,7 @@
 """The table of scores of generated cells, each beside real cells and chance, and how to read it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +23,26 @@ def known_scores(table: "pd.DataFrame", group: str) -> "pd.DataFrame":
     return rows[rows[["value", "real", "chance"]].notna().any(axis=1)]
 
 
-def score_table(table: "pd.DataFrame", group: str, name: str) -> str:
-    """Scores of one group: a row per metric."""
+def score_table(
+    table: "pd.DataFrame", group: str, name: str, *, light: Callable[[Mapping[Any, Any]], str] | None = None
+) -> str:
+    """Scores of one group: a row per metric, with its light (HTML) if there are lights."""
     known = known_scores(table, group)
     if known.empty:
         return "<p>Too few cells for any score.</p>"
-    head = heads("metric", "generated", "real", "chance", "best", "better →")
-    rows = "".join(map(_row, known.to_dict("records")))
+    lit = [] if light is None else ["light"]
+    head = heads("metric", *lit, "generated", "real", "chance", "best", "better →")
+    rows = "".join(_row(row, light) for row in known.to_dict("records"))
     return scrolling(f"Scores of {name}", f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>")
 
 
-def _row(row: Mapping[Any, Any]) -> str:
+def _row(row: Mapping[Any, Any], light: Callable[[Mapping[Any, Any]], str] | None) -> str:
     """The scores of one metric."""
     first, *others = (number(row[name]) for name in SCORES)
     cells = "".join(f"<td>{text}</td>" for text in (f"<strong>{first}</strong>", *others))
     name = escape(title_of(row["metric"]))
-    return f'<tr><th scope="row">{name}</th>{cells}<td>{_strip(row)}</td></tr>'
+    lit = "" if light is None else f"<td>{light(row)}</td>"
+    return f'<tr><th scope="row">{name}</th>{lit}{cells}<td>{_strip(row)}</td></tr>'
 
 
 def _strip(row: Mapping[Any, Any]) -> str:
