@@ -31,6 +31,7 @@ class Browser:
             [
                 chromium() or "chromium",
                 "--headless=new",
+                "--hide-scrollbars",
                 "--no-sandbox",
                 "--disable-gpu",
                 "--disable-dev-shm-usage",
@@ -104,7 +105,11 @@ class Browser:
 
     def open(self, path, width=1280, height=900):
         self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         self.complaints.clear()
         self.requests.clear()

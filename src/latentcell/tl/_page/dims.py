@@ -9,7 +9,7 @@ from .html import heads, number, scrolling
 
 
 def dimension_table(table: pd.DataFrame) -> str:
-    """A row for each active dimension of ``lc.tl.describe_latent``; those that say nothing are counted below."""
+    """A row for each active dimension of ``lc.tl.describe_latent``; the others are counted below."""
     active = table[table["active"]]
     words = {"best_group": "tells best", "auroc": "AUROC", "on_group": "on most in"}
     words |= {"genes_up": "genes up", "genes_down": "genes down"}
@@ -22,7 +22,8 @@ def dimension_table(table: pd.DataFrame) -> str:
         rows += f'<tr><th scope="row">{escape(str(name))}</th>{inner}</tr>'
     n_idle = len(table) - len(active)
     idle = (
-        f"<p>{n_idle} of {len(table)} dimensions say nothing about these cells (their codes hardly vary) and are "
+        f"<p>{n_idle} of {len(table)} dimensions say nothing about these cells (their codes hardly vary) "
+        f"and are "
         f"left out: {escape(', '.join(map(str, table.index[~table['active']])))}.</p>"
         if n_idle
         else ""

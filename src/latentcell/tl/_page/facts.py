@@ -12,13 +12,12 @@ from scipy import sparse
 from latentcell import _keys
 from latentcell._checks import matrix_kind
 from latentcell.model._cells import place_of
-
-from .._describe import row_blocks
+from latentcell.tl._describe import row_blocks
 
 Level = Literal["bad", "look", "good"]
 
 FEW_CELLS = 20
-"""A group with fewer cells is called small: a mean of so few has an error of more than a fifth of a spread."""
+"""A group with fewer cells is called small: the error of its means is above a fifth of a spread."""
 
 FEW_COUNTS, MANY_COUNTS = 0.1, 10.0
 """Cells whose counts are beyond these multiples of the median are called unusual."""
@@ -128,7 +127,11 @@ def _per_cell(adata: AnnData, layer: str | None) -> tuple[np.ndarray, np.ndarray
 
 def _spread(values: np.ndarray) -> str:
     low, middle, high = np.percentile(values, [5, 50, 95])
-    return f"median {middle:,.5g} (5 % below {low:,.5g}, 5 % above {high:,.5g})"
+    return f"median {_number(middle)}, nine in ten cells from {_number(low)} to {_number(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _sizes(column: pd.Series, unseen: np.ndarray | None) -> dict[str, tuple[int, int | None]]:
@@ -157,8 +160,8 @@ def _of_cells(model: Any, unseen: np.ndarray | None, n_other: int | None) -> lis
         what = (
             "The model does not say which cells it was trained on (an older version saved it)"
             if record is None
-            else f"These are not the {record['n_cells']:,} cells that the model was built with, or they are in "
-            "another order"
+            else f"These are not the {record['n_cells']:,} cells that the model was built with, or "
+            "they are in another order"
         )
         text = "it cannot be told which of them it has seen. What follows may flatter the model."
         found.append(Remark("look", f"{what}: {text}" if n_other is None else f"{what}."))
@@ -173,7 +176,7 @@ def _of_cells(model: Any, unseen: np.ndarray | None, n_other: int | None) -> lis
             Remark(
                 "look",
                 "The model was trained on all of these cells. What it makes of them says little about other "
-                "cells: train with train_size=0.9 to hold some out, or give others (--held-out).",
+                "cells: train with train_size=0.9 to hold some out, or give others (held_out).",
             )
         )
     return found
@@ -186,8 +189,10 @@ def _of_genes(genes: Sequence[str], adata: AnnData, n_filled: int) -> list[Remar
     return [
         Remark(
             "bad",
-            f"{n_filled:,} of the model's {len(genes):,} genes are missing and were taken as 0, as if they were "
-            f"not expressed: {named(filled)}. Codes are less sure, and comparisons of genes are wrong for them.",
+            f"{n_filled:,} of the model's {len(genes):,} genes are missing and were taken as 0, as if they "
+            f"were "
+            f"not expressed: {named(filled)}. Codes are less sure, and comparisons of genes are wrong for "
+            f"them.",
         )
     ]
 
@@ -200,7 +205,8 @@ def _of_values(
         found.append(
             Remark(
                 "look",
-                f"{where} holds counts, and the model takes them for continuous values. A model of counts, or log-normalised values, will do better.",
+                f"{where} holds counts, and the model takes them for continuous values. A model of counts, "
+                f"or log-normalised values, will do better.",
             )
         )
     if kind == "real":
@@ -220,7 +226,8 @@ def _of_values(
                 found.append(
                     Remark(
                         "look",
-                        f"{int(rows.sum()):,} cells have {what} the median counts: {named(names[rows])}. Empty "
+                        f"{int(rows.sum()):,} cells have {what} the median counts: {named(names[rows])}. "
+                        f"Empty "
                         "droplets, or doublets?",
                     )
                 )
@@ -258,7 +265,8 @@ def _of_batches(adata: AnnData, groupby: str | None, batch_key: str | None) -> l
     return [
         Remark(
             "look",
-            f"In one batch only: {named(alone)}. What is the group's and what the batch's cannot be told apart.",
+            f"In one batch only: {named(alone)}. What is the group's and what the batch's cannot be told "
+            f"apart.",
         )
     ]
 

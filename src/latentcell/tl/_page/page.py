@@ -66,7 +66,7 @@ def remarks(found: Sequence[Remark]) -> str:
 
 def sizes(column: str, found: Mapping[str, tuple[int, int | None]]) -> str:
     """Cells of each group or batch, folded if there are many."""
-    known = any(unseen is not None for _, unseen in found.values())
+    known = any(unseen for _, unseen in found.values())
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{n:,}</td>'
         + (f"<td>{unseen:,}</td>" if known else "")
@@ -101,7 +101,8 @@ def map_of(panels: Mapping[str, tuple[str, int]], label: str, *, shared: bool) -
     figures = "".join(
         f'<figure class="panel" data-set="{name}"><figcaption>{escape(heading)}</figcaption>'
         f'<canvas tabindex="0" role="img" data-what="{escape(name)} cells" '
-        f'aria-label="{escape(label)}: {escape(heading)}, {n:,} cells. Arrow keys go from cell to cell."></canvas></figure>'
+        f'aria-label="{escape(label)}: {escape(heading)}, {n:,} cells. Arrow keys go from cell to '
+        f'cell."></canvas></figure>'
         for name, (heading, n) in panels.items()
     )
     choice = "shared" if shared else "all"
@@ -114,7 +115,8 @@ def map_of(panels: Mapping[str, tuple[str, int]], label: str, *, shared: bool) -
         '<button type="button" data-turn="off">All groups off</button></form>'
         f'<div class="stage"><div class="panels">{figures}</div><fieldset class="legend"></fieldset></div>'
         '<p class="said" role="status"></p>'
-        "<noscript><p>The map is drawn by a script, which is switched off; all else is here.</p></noscript></div>"
+        "<noscript><p>The map is drawn by a script, which is switched off; all else is "
+        "here.</p></noscript></div>"
     )
 
 
@@ -130,7 +132,8 @@ def lights(table: pd.DataFrame) -> str:
     )
     groups = [name for name in dict.fromkeys(table["group"]) if name != ALL]
     by_group = "".join(
-        f"<details><summary>{escape(group)} <small>{_in_words([lit[i] for i in known.index[known['group'] == group]])}"
+        f"<details><summary>{escape(group)} "
+        f"<small>{_in_words([lit[i] for i in known.index[known['group'] == group]])}"
         f"</small></summary>{score_table(table, group, f'group {group}', light=_light)}</details>"
         for group in groups
     )
@@ -139,11 +142,16 @@ def lights(table: pd.DataFrame) -> str:
         f"{score_table(table, ALL, 'all cells', light=_light)}"
         f"{'<h3>By group</h3>' + by_group if groups else ''}"
         "<h3>What the lights mean</h3>"
-        f"<p>Each score stands between two others: <em>chance</em>, real cells whose genes were shuffled one by one, "
-        f"and <em>real</em>, other real cells in place of the generated ones. {_lamp('good')} at least {GOOD:.0%} of "
-        f"the way from chance to real, or as good as real; {_lamp('fair')} at least {FAIR:.0%}; {_lamp('poor')} less. "
-        f"Where chance is as good as real, the distance from the best value counts: good up to {GOOD_TIMES:g} times "
-        f"that of real cells, fair up to {FAIR_TIMES:g} times. {_lamp('none')}: too few cells. The limits are a "
+        f"<p>Each score stands between two others: <em>chance</em>, real cells whose genes were shuffled "
+        f"one by one, "
+        f"and <em>real</em>, other real cells in place of the generated ones. {_lamp('good')} at least "
+        f"{GOOD:.0%} of "
+        f"the way from chance to real, or as good as real; {_lamp('fair')} at least {FAIR:.0%}; "
+        f"{_lamp('poor')} less. "
+        f"Where chance is as good as real, the distance from the best value counts: good up to "
+        f"{GOOD_TIMES:g} times "
+        f"that of real cells, fair up to {FAIR_TIMES:g} times. {_lamp('none')}: too few cells. The limits "
+        f"are a "
         "convention, not a test: near a limit, another seed can change the light.</p>"
         f"<details><summary>How to read each score</summary>{explained(table)}</details>"
     )

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,16 @@ from scipy import sparse
 from latentcell._colors import MISSING, MISSING_COLOR, as_labels, label_colors, obs_labels
 from latentcell.model._cells import matrix_of
 
+from .asked import Asked
+
 STEPS = 65535
 """Places on each axis."""
 
 SHADES = 255
 """Shades of a number; the one above stands for a missing value."""
+
+GENES_SHOWN = 12
+"""Genes to colour by unless others are asked for."""
 
 MOST_LABELS = 100
 """Labels of a column that are told apart by colour at most."""
@@ -46,7 +52,7 @@ class Coloring:
 def coloring_of(
     adata: AnnData, key: str, layer: str | None, *, as_groups: bool = False
 ) -> tuple[Coloring, np.ndarray]:
-    """How a column of ``obs``, or a gene, is shown, and the code of each cell; of groups, numbers are names."""
+    """How a column of ``obs`` (of groups, numbers are names) or a gene is shown, and each cell's code."""
     if key in adata.obs:
         labels = obs_labels(adata, key, "groupby") if as_groups else as_labels(adata.obs[key])
         if labels is not None:
@@ -79,7 +85,7 @@ def _by_number(key: str, values: np.ndarray, unit: str) -> tuple[Coloring, np.nd
     return Coloring(key, "numbers", [], [], low, high, unit), codes.astype(np.int64)
 
 
-def choices(
+def _choices(
     adata: AnnData, groupby: str | None, batch_key: str | None, others: Sequence[str] | None
 ) -> list[str]:
     """Columns of ``obs`` to colour by: those that are asked for, else all that say something."""
@@ -136,3 +142,55 @@ def box_of(*sets: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Ends of both axes over all sets."""
     all_places = np.concatenate([places for places in sets if places is not None])
     return all_places.min(axis=0), all_places.max(axis=0)
+
+
+def scene_of(
+    cells: AnnData,
+    model: Any,
+    new: AnnData | None,
+    asked: Asked,
+    places: tuple[np.ndarray, np.ndarray | None],
+    table: pd.DataFrame | None,
+) -> dict[str, Any]:
+    """What the script draws."""
+    layer, groupby = model.spec.layer, asked.groupby
+    of_real, of_new = places
+    columns = _choices(cells, groupby, model.spec.batch_key, asked.color)
+    genes = asked.genes if asked.genes is not None else _notable(cells, layer, table)
+    chosen = [(key, key == groupby) for key in columns] + [
+        (gene, False) for gene in genes if gene not in columns
+    ]
+    colorings = [coloring_of(cells, key, layer, as_groups=is_group) for key, is_group in chosen]
+    box = box_of(of_real, of_new)
+    real_codes = {number: codes for number, (_, codes) in enumerate(colorings)}
+    sets = {"real": set_of(list(cells.obs_names), of_real, box, real_codes)}
+    shared: list[int] = []
+    if new is not None and of_new is not None:
+        new_codes = {}
+        for number, ((key, _), (coloring, _)) in enumerate(zip(chosen, colorings, strict=True)):
+            if coloring.kind == "labels" and key in new.obs and key in (groupby, model.spec.batch_key):
+                position = {name: i for i, name in enumerate(coloring.labels)}
+                names = new.obs[key].astype(str)
+                if names.isin(list(position)).all():
+                    new_codes[number] = names.map(position).to_numpy(dtype=np.int64)
+        sets["generated"] = set_of(list(new.obs_names), of_new, box, new_codes)
+        shared = list(new_codes)
+    return {
+        "colorings": [coloring.to_json() for coloring, _ in colorings],
+        "group": next((i for i, (_, is_group) in enumerate(chosen) if is_group), -1),
+        "shared": shared,
+        "sets": sets,
+    }
+
+
+def _notable(cells: AnnData, layer: str | None, table: pd.DataFrame | None) -> list[str]:
+    """Genes to colour by: the strongest of each dimension in turn, else those that vary most."""
+    if table is not None and "genes_up" in table:
+        lists = [genes.split(", ") for genes in table.loc[table["active"], "genes_up"] if genes]
+        turns = [gene for rank in zip_longest(*lists) for gene in rank if gene in cells.var_names]
+        return list(dict.fromkeys(turns))[:GENES_SHOWN]
+    values = matrix_of(cells, layer)
+    mean = np.asarray(values.mean(axis=0)).ravel()
+    square = values.multiply(values) if hasattr(values, "multiply") else np.square(values)
+    variance = np.asarray(square.mean(axis=0)).ravel() - np.square(mean)
+    return [str(gene) for gene in cells.var_names[np.argsort(-variance, kind="stable")[:GENES_SHOWN]]]
