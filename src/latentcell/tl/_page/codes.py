@@ -57,10 +57,10 @@ def codes_of(model: Any, cells: AnnData, new: AnnData | None, seed: int) -> Code
             of_new = None if new is None else np.asarray(encode(_with_sizes(new, model.spec)))
             what = f"{words} of the {name} ({codes.shape[1]} dimensions)"
             return Codes(codes, of_new, what, True, isinstance(model, AbstractVariational))
-    values = _logged(matrix_of(cells, model.spec.layer))
+    values = logged(matrix_of(cells, model.spec.layer))
     n_comps = min(N_COMPS, cells.n_obs - 1, cells.n_vars)
     pca = PCA(n_comps, random_state=seed, svd_solver="randomized").fit(values)
-    of_new = None if new is None else pca.transform(_logged(new.X))
+    of_new = None if new is None else pca.transform(logged(new.X))
     return Codes(pca.transform(values), of_new, f"{n_comps} principal components of expression", False)
 
 
@@ -76,7 +76,7 @@ def _with_sizes(new: AnnData, spec: Any) -> AnnData:
     return told
 
 
-def _logged(values: Any) -> np.ndarray:
+def logged(values: Any) -> np.ndarray:
     """Counts as log1p CP10k, dense; other values as they are."""
     dense = values.toarray() if sparse.issparse(values) else np.array(values)
     dense = dense.astype(np.float32)

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from latentcell import _keys
 from latentcell._errors import DataError
 from latentcell.metrics.fidelity import fidelity
+from latentcell.model._cells import matrix_of
+
+from .codes import logged
 
 Light = Literal["good", "fair", "poor", "none"]
 
@@ -21,6 +25,8 @@ GOOD_TIMES, FAIR_TIMES = 2.0, 5.0
 
 LEAST_ERROR = 0.01
 """Distances from the best below this are not told apart."""
+
+_ROUNDING = 1e-9
 
 WORDS: dict[Light, str] = {
     "good": "good",
@@ -102,8 +108,11 @@ def draw(
 def score(
     yardstick: Yardstick, new: AnnData, groupby: str | None, layer: str | None, max_cells: int, seed: int
 ) -> pd.DataFrame:
-    """``lc.metrics.fidelity`` of the generated cells; of real cells without a group, nothing is asked."""
+    """``lc.metrics.fidelity`` of the generated cells, on their scale; cells of no known group are left out."""
     real, reference = yardstick.real, yardstick.reference
+    if new.uns.get(_keys.UNS, {}).get("scale") == "log1p":
+        real, reference = _on_log_scale(real, layer), _on_log_scale(reference, layer)
+        layer = None
     if groupby is not None:
         known = set(new.obs[groupby].astype(str))
         real = real[real.obs[groupby].astype(str).isin(known).to_numpy()].copy()
@@ -119,6 +128,17 @@ def score(
         max_cells=max_cells,
         seed=seed,
     )
+
+
+@overload
+def _on_log_scale(cells: AnnData, layer: str | None) -> AnnData: ...
+@overload
+def _on_log_scale(cells: None, layer: str | None) -> None: ...
+def _on_log_scale(cells: AnnData | None, layer: str | None) -> AnnData | None:
+    """Cells with log1p CP10k for ``X``, as models that draw no counts have it."""
+    if cells is None:
+        return None
+    return AnnData(logged(matrix_of(cells, layer)), obs=cells.obs.copy(), var=cells.var[[]].copy())
 
 
 def light_of(row: Mapping[Any, Any]) -> Light:
@@ -145,9 +165,9 @@ def light_of(row: Mapping[Any, Any]) -> Light:
     if value <= real + LEAST_ERROR:
         return "good"
     if np.isfinite(chance) and chance > GOOD_TIMES * max(real, LEAST_ERROR):
-        share = (chance - value) / (chance - real)
+        share = (chance - value) / (chance - real) + _ROUNDING
         return "good" if share >= GOOD else "fair" if share >= FAIR else "poor"
-    times = value / max(real, LEAST_ERROR)
+    times = value / max(real, LEAST_ERROR) - _ROUNDING
     return "good" if times <= GOOD_TIMES else "fair" if times <= FAIR_TIMES else "poor"
 
 
@@ -156,4 +176,5 @@ def _distance(row: Mapping[Any, Any], name: str) -> float:
     value, best = float(row[name]), float(row["best"])
     if row["better"] == "near best":
         return abs(value - best)
-    return max(0.0, value - best if row["better"] == "lower" else best - value)
+    worse = value - best if row["better"] == "lower" else best - value
+    return worse if np.isnan(worse) else max(0.0, worse)
