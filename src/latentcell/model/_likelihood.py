@@ -18,6 +18,7 @@ from ._base import INFERENCE_BATCH, AbstractModel, default_batch_size
 from ._cells import collect
 from ._query import check_something_to_train, extend, reference_of
 from ._templates import Templates, remember
+from ._trained_on import divide
 
 
 class AbstractLikelihoodModel(AbstractModel):
@@ -261,5 +262,4 @@ def _split(
         raise DataError(f"training needs at least 2 cells, there are {n_train} (of {n_obs} in adata)")
     if early_stopping and n_held < 1:
         raise DataError("early_stopping needs held-out cells; pass train_size below 1")
-    order = np.random.default_rng(seed).permutation(n_obs) if shuffle else np.arange(n_obs)
-    return np.sort(order[:n_train]), np.sort(order[n_train : n_train + n_held])
+    return divide(n_obs, n_train, n_held, shuffled=shuffle, seed=seed)
