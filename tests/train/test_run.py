@@ -76,6 +76,7 @@ def run(toy, cells, max_epochs=3, held_out=0, lr=0.05, lr_schedule=None, weight_
     arguments = {
         "accelerator": "cpu",
         "devices": "auto",
+        "strategy": "auto",
         "precision": None,
         "gradient_clip": None,
         "early_stopping_patience": None,

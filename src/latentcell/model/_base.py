@@ -339,6 +339,7 @@ class AbstractModel(BaseModelClass):
         max_epochs: int,
         accelerator: str,
         devices: int | str | list[int],
+        strategy: str,
         precision: Any,
         gradient_clip: float | None,
         early_stopping_patience: int | None,
@@ -355,7 +356,7 @@ class AbstractModel(BaseModelClass):
             What to train, on which cells, and on which held-out cells to watch it.
         rows
             The cells to train on and those held out.
-        max_epochs, accelerator, devices, precision, gradient_clip, early_stopping_patience, seed
+        max_epochs, accelerator, devices, strategy, precision, gradient_clip, early_stopping_patience, seed
             See :func:`latentcell.train.run.fit`.
         enable_progress_bar, checkpoint_dir, resume
             See :meth:`train`.
@@ -370,6 +371,7 @@ class AbstractModel(BaseModelClass):
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
+                strategy=strategy,
                 precision=precision,
                 gradient_clip=gradient_clip,
                 early_stopping_patience=early_stopping_patience,

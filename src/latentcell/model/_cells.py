@@ -10,7 +10,8 @@ from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from latentcell._checks import check_matrix, layer_names
+from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
+from latentcell._disk import opened
 from latentcell._errors import DataError
 from latentcell._scvi import read_registry
 from latentcell.train.loading import Cells
@@ -72,6 +73,12 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
         there = layer_names(adata.layers)
         raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
     return adata.layers[layer]
+
+
+def kind_of(adata: AnnData, layer: str | None) -> Kind:
+    """What kind of numbers the matrix holds that `layer` names."""
+    matrix = opened(matrix_of(adata, layer))
+    return matrix_kind(matrix, adata.obs_names, adata.var_names, where=place_of(layer))  # type: ignore[arg-type]
 
 
 def place_of(layer: str | None) -> str:
@@ -145,7 +152,7 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     DataError
         Naming the missing genes, keys or categories, or the first cells with values that do not fit.
     """
-    matrix = matrix_of(adata, spec.layer)
+    matrix = opened(matrix_of(adata, spec.layer))
     genes = match_genes(adata.var_names, spec.genes)
     if check:
         values = matrix if genes is None else _columns(matrix, genes)

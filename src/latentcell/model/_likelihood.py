@@ -46,6 +46,7 @@ class AbstractLikelihoodModel(AbstractModel):
         resume: bool = False,
         seed: int | None = None,
         enable_progress_bar: bool = True,
+        strategy: str = "auto",
     ) -> None:
         """Train the model on the cells it was built with.
 
@@ -55,7 +56,8 @@ class AbstractLikelihoodModel(AbstractModel):
             Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500
             optimiser steps; more for larger data, up to 100 or as many as make 10,000 steps; at least 20.
         accelerator, devices
-            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
+            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one, or with
+            `strategy` all GPUs.
         train_size
             Share of cells to train on, the rest is held out. Default: all cells, or 0.9 with
             `early_stopping`.
@@ -64,7 +66,8 @@ class AbstractLikelihoodModel(AbstractModel):
         shuffle_set_split
             Hold out random cells; False holds out the last ones.
         batch_size
-            Cells per step. Default: the model's; else 128, fewer on small data so that an epoch has 8 steps.
+            Cells per step, of all devices together. Default: the model's; else 128, fewer on small data so
+            that an epoch has 8 steps.
         early_stopping
             Stop when the held-out ELBO has not improved for `early_stopping_patience` epochs, and put the
             best weights back.
@@ -87,6 +90,14 @@ class AbstractLikelihoodModel(AbstractModel):
             same bits on the same CPU.
         enable_progress_bar
             Draw one line of progress on stderr.
+        strategy
+            How several devices work together. ``"ddp"``: every device has a process with a copy of the model
+            that computes on its share of each batch, and all take the same step on the mean gradient.
+            Lightning starts the script once more for every device but the first; these copies end with the
+            training. ``"ddp_notebook"``: the same with processes forked from this one, for notebooks; no GPU
+            may have been used before. ``"auto"``: one process for one device; else ``"ddp"``, in a notebook
+            ``"ddp_notebook"``. Batch normalisation in training sees each process's share only; its running
+            means are averaged. :attr:`history` is of all cells; the first process writes checkpoints.
 
         Returns
         -------
@@ -104,6 +115,8 @@ class AbstractLikelihoodModel(AbstractModel):
             If the checkpoint is damaged, or of a run on other cells, in other batches or of another seed.
         OSError
             If a checkpoint cannot be written; the one before and the weights are kept.
+        DistributedError
+            If one of several processes ended before the others; `resume` goes on from the last checkpoint.
         """
         self.module.half_products = precision is None and multiplies_bfloat16()
         if precision in ("16-true", "bf16-true"):
@@ -111,7 +124,7 @@ class AbstractLikelihoodModel(AbstractModel):
         check_something_to_train(self.module)
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
-        cells = self._training_cells()
+        cells = self._training_cells().held()
         train, held_out = _split(
             cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed
         )
@@ -141,6 +154,7 @@ class AbstractLikelihoodModel(AbstractModel):
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
+            strategy=strategy,
             precision=precision,
             gradient_clip=defaults["gradient_clip"] if gradient_clip is None else gradient_clip,
             early_stopping_patience=early_stopping_patience if early_stopping else None,

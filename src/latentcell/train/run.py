@@ -18,6 +18,7 @@ from latentcell._errors import TrainingDivergedError
 
 from .adversarial import AdversarialPlan
 from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
+from .distributed import Together, several_processes, strategy_of
 from .loading import CellLoader
 from .plan import TrainingPlan
 from .progress import ProgressBar
@@ -62,6 +63,7 @@ def fit(
     max_epochs: int,
     accelerator: str,
     devices: int | str | list[int],
+    strategy: str,
     precision: Any,
     gradient_clip: float | None,
     early_stopping_patience: int | None,
@@ -82,6 +84,8 @@ def fit(
         Passes over the training cells.
     accelerator, devices, precision
         Lightning's; ``devices="auto"`` takes one.
+    strategy
+        Of several devices: see :func:`latentcell.train.distributed.strategy_of`.
     gradient_clip
         Largest norm of the gradient; None does not clip.
     early_stopping_patience
@@ -101,8 +105,22 @@ def fit(
     ModelFileError
         If the checkpoint is damaged, or of another run.
     """
-    callbacks: list[Callback] = []
     best = BestWeights()
+
+    def results() -> dict[str, Any]:
+        return {
+            "records": plan.records,
+            "weights": _module(plan).state_dict(),
+            "best": best.state_dict(),
+        }
+
+    def take(found: dict[str, Any]) -> None:
+        plan.records = found["records"]
+        _module(plan).load_state_dict(found["weights"])
+        best.load_state_dict(found["best"])
+
+    together = Together(train, validation, seed=seed, max_epochs=max_epochs, results=results)
+    callbacks: list[Callback] = [together]
     if early_stopping_patience is not None:
         callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
@@ -120,6 +138,8 @@ def fit(
             )
         )
     plan.on_epoch, plan.names = train.set_epoch, train.names
+    if isinstance(plan, TrainingPlan):
+        plan.weight = train.weight
     plan.run = plan.run | {
         "seed": seed,
         "batch size": train.batch_size,
@@ -133,10 +153,12 @@ def fit(
         checkpoint = checkpoint_dir / CHECKPOINT
         check_fits(checkpoint, read_checkpoint(checkpoint), plan.state_dict(), plan.run)
     with _quiet(), local_random_state(seed):
+        several = strategy_of(strategy, devices)
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
-            devices=1 if devices == "auto" else devices,
+            devices=1 if devices == "auto" and several == "auto" else devices,
+            strategy=several,
             precision=precision,
             gradient_clip_val=gradient_clip,
             callbacks=callbacks,
@@ -148,7 +170,8 @@ def fit(
             plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
         try:
-            trainer.fit(plan, train, validation, ckpt_path=checkpoint)
+            with several_processes(trainer, plan, together, checkpoint_dir, take):
+                trainer.fit(plan, train, validation, ckpt_path=checkpoint)
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
