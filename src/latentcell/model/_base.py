@@ -20,7 +20,7 @@ from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
 from latentcell.nn.schedules import Cosine
 from latentcell.train.loading import CellLoader, Cells
-from latentcell.train.run import Plan, fit
+from latentcell.train.run import Callback, Plan, fit
 
 from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect, gene_positions
@@ -347,6 +347,8 @@ class AbstractModel(BaseModelClass):
         enable_progress_bar: bool,
         checkpoint_dir: str | os.PathLike | None,
         resume: bool,
+        callbacks: Sequence[Callback],
+        logger: Any,
     ) -> None:
         """Train by a plan; afterwards, also after an interruption or a failure, keep what there is.
 
@@ -358,7 +360,7 @@ class AbstractModel(BaseModelClass):
             The cells to train on and those held out.
         max_epochs, accelerator, devices, strategy, precision, gradient_clip, early_stopping_patience, seed
             See :func:`latentcell.train.run.fit`.
-        enable_progress_bar, checkpoint_dir, resume
+        enable_progress_bar, checkpoint_dir, resume, callbacks, logger
             See :meth:`train`.
         """
         self.module.train()
@@ -379,6 +381,8 @@ class AbstractModel(BaseModelClass):
                 progress_title=f"Training {type(self).__name__}" if enable_progress_bar else None,
                 checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
                 resume=resume,
+                callbacks=callbacks,
+                logger=logger,
             )
         finally:
             self.module.eval()

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from latentcell.module.autoencoder import Autoencoder
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader
 from latentcell.train.plan import TrainingPlan
+from latentcell.train.run import Callback
 
 from ._base import INFERENCE_BATCH, AbstractModel, default_batch_size
 from ._cells import collect
@@ -47,6 +49,8 @@ class AbstractLikelihoodModel(AbstractModel):
         seed: int | None = None,
         enable_progress_bar: bool = True,
         strategy: str = "auto",
+        callbacks: Sequence[Callback] = (),
+        logger: Any = False,
     ) -> None:
         """Train the model on the cells it was built with.
 
@@ -98,6 +102,10 @@ class AbstractLikelihoodModel(AbstractModel):
             may have been used before. ``"auto"``: one process for one device; else ``"ddp"``, in a notebook
             ``"ddp_notebook"``. Batch normalisation in training sees each process's share only; its running
             means are averaged. :attr:`history` is of all cells; the first process writes checkpoints.
+        callbacks
+            Of Lightning, to run beside the model's own.
+        logger
+            Lightning's, or several; gets what :attr:`history` gets, once per epoch. False logs nothing.
 
         Returns
         -------
@@ -162,6 +170,8 @@ class AbstractLikelihoodModel(AbstractModel):
             enable_progress_bar=enable_progress_bar,
             checkpoint_dir=checkpoint_dir,
             resume=resume,
+            callbacks=callbacks,
+            logger=logger,
         )
 
     @classmethod

@@ -197,6 +197,8 @@ class CellLoader:
 
     def weight(self, number: int) -> float:
         """What the mean over this process's share of a batch counts for in the mean over processes."""
+        if self.n_ranks == 1:
+            return 1.0
         size = self.sizes()[number]
         begin, end = share(size, self.rank, self.n_ranks)
         return (end - begin) * self.n_ranks / size

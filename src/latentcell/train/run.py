@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def fit(
     progress_title: str | None,
     checkpoint_dir: Path | None,
     resume: bool,
+    callbacks: Sequence[Callback] = (),
+    logger: Any = False,
 ) -> bool:
     """Run the plan; return whether it was interrupted (Ctrl-C). The plan's module is trained in place.
 
@@ -99,6 +101,8 @@ def fit(
         Folder that receives ``last.ckpt`` after every epoch.
     resume
         Go on from that checkpoint if it is there.
+    callbacks, logger
+        Lightning's, beside the run's own; loggers get each epoch's record.
 
     Raises
     ------
@@ -120,13 +124,13 @@ def fit(
         best.load_state_dict(found["best"])
 
     together = Together(train, validation, seed=seed, max_epochs=max_epochs, results=results)
-    callbacks: list[Callback] = [together]
+    all_callbacks: list[Callback] = [together, *callbacks]
     if early_stopping_patience is not None:
-        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
+        all_callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
-        callbacks.append(ProgressBar(progress_title))
+        all_callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
-        callbacks.append(
+        all_callbacks.append(
             # save_last=True would write nothing here: Lightning then saves "last" only beside another
             # checkpoint
             ModelCheckpoint(
@@ -161,8 +165,8 @@ def fit(
             strategy=several,
             precision=precision,
             gradient_clip_val=gradient_clip,
-            callbacks=callbacks,
-            logger=False,
+            callbacks=all_callbacks,
+            logger=logger,
             enable_checkpointing=checkpoint_dir is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
