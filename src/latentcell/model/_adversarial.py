@@ -20,7 +20,7 @@ from latentcell.nn.counts import NegativeBinomial, Poisson, Raw
 from latentcell.nn.schedules import Exponential, Schedule
 from latentcell.train.adversarial import AdversarialPlan
 from latentcell.train.loading import CellLoader, Cells
-from latentcell.train.run import local_random_state
+from latentcell.train.run import Callback, local_random_state
 
 from . import _sound
 from ._base import INFERENCE_BATCH, default_batch_size, own_params
@@ -127,6 +127,8 @@ class AbstractAdversarial(AbstractGenerator):
         resume: bool = False,
         seed: int | None = None,
         enable_progress_bar: bool = True,
+        callbacks: Sequence[Callback] = (),
+        logger: Any = False,
     ) -> None:
         """Train generator and critic in turn on all cells the model was built with.
 
@@ -225,6 +227,8 @@ class AbstractAdversarial(AbstractGenerator):
             enable_progress_bar=enable_progress_bar,
             checkpoint_dir=checkpoint_dir,
             resume=resume,
+            callbacks=callbacks,
+            logger=logger,
         )
         if plan.generator_steps < JUDGED:
             return
@@ -268,6 +272,10 @@ class AbstractAdversarial(AbstractGenerator):
             Their rate, which falls to 0.
         batch_size
             Cells placed at once; no influence on the result.
+        callbacks
+            Of Lightning, to run beside the model's own.
+        logger
+            Lightning's, or several; gets what :attr:`history` gets, once per epoch. False logs nothing.
 
         Returns
         -------

@@ -367,7 +367,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         rows = rows_of(indices, cells.n_obs)
         device = self.module.device
         done = 0
-        for batch in CellLoader(cells, rows, batch_size):
+        for batch in CellLoader(cells, rows, batch_size, sparse_cells=True):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             # a seed per batch, so that between two of them the caller has its own random state
             batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])

@@ -502,13 +502,15 @@ class AbstractExpression(AbstractEncoder):
         for there in batches:
             raw = self.module.decode_raw(z, _in_batch(batch, there))
             if isinstance(likelihood, CountLikelihood):
-                values = likelihood.share(raw) * (library if library_size == "latent" else library_size)
+                values = likelihood.share(raw)
+                if library_size != 1.0:
+                    values *= library if library_size == "latent" else library_size
             else:
                 values = likelihood.mean(raw, library)
             total = values if total is None else total + values
         if total is None:
             raise DataError("transform_batch names no batch")
-        return total / len(batches)
+        return total if len(batches) == 1 else total / len(batches)
 
     def _denoiser(
         self, genes: Sequence[str] | None, scale: Scale | None, which: Quantity, transform_batch: Any

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from latentcell._checks import layer_names
+from latentcell._colors import listed
 from latentcell._errors import DataError
 
-from ._colors import listed
 from ._layers import check_room, gene_values, layer_keys, layer_titles
 from ._points import (
     Coloring,

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from sklearn.cluster import KMeans
 
+from latentcell._colors import default_colors, label_colors, obs_labels, other_colors
 from latentcell._errors import DataError
 
 from ._canvas import has_frame, part
-from ._colors import default_colors, label_colors, obs_labels, other_colors
 from ._points import (
     Coloring,
     are_short,

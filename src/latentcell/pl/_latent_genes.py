@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from latentcell import _keys
 from latentcell._codes import checked_dims, dimension_names, down
+from latentcell._colors import listed
 from latentcell._errors import DataError
 
-from ._colors import listed
 from ._layers import check_room
 
 _UP, _DOWN = "#b2182b", "#2166ac"

@@ -9,10 +9,10 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from latentcell._checks import check_numbers
+from latentcell._colors import listed
 from latentcell._errors import DataError
 
 from ._canvas import part
-from ._colors import listed
 
 
 def perturbation(

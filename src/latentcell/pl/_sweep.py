@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.stats import t as student
 
+from latentcell._colors import default_colors, listed
 from latentcell._errors import DataError
-
-from ._colors import default_colors, listed
 
 _RESULTS = ("seed", "metric", "factor", "value")
 _ALL = "all"

@@ -6,6 +6,7 @@ exception is compressed-sparse-column input, whose rows cannot be read: it is co
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,17 +90,32 @@ class Cells:
 
         With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`.
         """
-        rows = self.rows(indices)
-        tensors: dict[str, Any] = {}
-        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
-            rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
-            tensors[X_KEY] = SparseCells.from_rows(rows)
-        else:
-            dense = rows.toarray() if sparse.issparse(rows) else rows
-            tensors[X_KEY] = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+        tensors: dict[str, Any] = {X_KEY: self._expression(indices, sparse_cells)}
         for name, values in self.arrays.items():
             tensors[name] = torch.from_numpy(np.ascontiguousarray(values[indices]))
         return tensors
+
+    def _expression(self, indices: np.ndarray, sparse_cells: bool) -> Tensor | SparseCells:
+        if sparse_cells and self._is_plain:
+            return SparseCells.gather(self.matrix, indices)
+        rows = self.rows(indices)
+        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
+            rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
+            return SparseCells.from_rows(rows)
+        dense = rows.toarray() if sparse.issparse(rows) else rows
+        return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether batches can be gathered from the arrays of a CSR matrix in memory as they are."""
+        matrix = self.matrix
+        return (
+            self.genes is None
+            and sparse.issparse(matrix)
+            and matrix.format == "csr"
+            and matrix.nnz < MOSTLY_ZEROS * np.prod(matrix.shape, dtype=float)
+            and bool(matrix.has_canonical_format)
+        )
 
 
 class CellLoader:
@@ -181,6 +197,8 @@ class CellLoader:
 
     def weight(self, number: int) -> float:
         """What the mean over this process's share of a batch counts for in the mean over processes."""
+        if self.n_ranks == 1:
+            return 1.0
         size = self.sizes()[number]
         begin, end = share(size, self.rank, self.n_ranks)
         return (end - begin) * self.n_ranks / size

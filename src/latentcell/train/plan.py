@@ -11,6 +11,7 @@ from latentcell.nn.schedules import Schedule
 
 from .distributed import draw_anew, random_states, summed
 from .guards import Names, check_finite, check_weights
+from .records import keep
 
 Batch = dict[str, Tensor]
 
@@ -151,7 +152,7 @@ class TrainingPlan(pl.LightningModule):
             record |= self._means("validation")
         record |= self.module.schedule_values(self.progress)
         record["lr"] = self.lr * self.lr_schedule(self.progress)
-        self.records.append(record)
+        keep(self, self.records, record)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a validation pass."""
