@@ -2,7 +2,7 @@
 
     python benchmarks/atlas.py [--cells 10000 100000 1000000] [--files .h5ad .zarr] [--repeats 1] [--out FILE]
 
-Simulated cells x 2,000 genes (6-7 % of entries not 0), written in bounded memory, deleted afterwards. A VAE
+Simulated cells x 2,000 genes (10 % of entries not 0), written in bounded memory, deleted afterwards. A VAE
 with a negative binomial likelihood (n_latent=10, hidden=(128,), batch_key) is built, trained for one epoch
 in batches of 128 and asked for the latent representation of all cells: from the file, streamed even where
 it is small enough to be held, and from memory. Every row is a process of its own; its peak memory is its

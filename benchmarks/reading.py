@@ -2,7 +2,7 @@
 
     python benchmarks/reading.py [--cells 1000000] [--genes 2000] [--repeats 5] [--dir FOLDER] [--out FILE]
 
-Simulated counts (csr, float32, 6-7 % of entries not 0) are written to an uncompressed .h5ad, as anndata
+Simulated counts (csr, float32, 10 % of entries not 0) are written to an uncompressed .h5ad, as anndata
 writes it, and to zarr 3 (zstd, chunks of 32,768 entries in shards of 64 chunks; and in chunks of 468,784,
 which anndata chooses for a million cells). Read are the batches of 128 cells of an epoch, in csr, as
 training reads them: of all cells, and of the 90 % that are not held out; then batches of 1,024 cells in

@@ -288,7 +288,7 @@ def opened(matrix: Any) -> Any:
     if isinstance(matrix, OnDisk):
         return matrix
     if isinstance(matrix, CSRDataset):
-        group: Any = matrix.group  # type: ignore[attr-defined]
+        group: Any = matrix.group
         return CsrOnDisk(group, matrix.shape)
     if isinstance(matrix, h5py.Dataset | zarr.Array):
         return DenseOnDisk(matrix)
@@ -311,7 +311,7 @@ def rows_in_memory(matrix: CSCDataset) -> sparse.csr_matrix:
     DataError
         If it is not: its rows lie all over the file.
     """
-    group: Any = matrix.group  # type: ignore[attr-defined]
+    group: Any = matrix.group
     size = group["data"].shape[0] * (matrix.dtype.itemsize + 4)
     if size > HELD:
         raise DataError(

@@ -78,7 +78,7 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
 def kind_of(adata: AnnData, layer: str | None) -> Kind:
     """What kind of numbers the matrix holds that `layer` names."""
     matrix = opened(matrix_of(adata, layer))
-    return matrix_kind(matrix, adata.obs_names, adata.var_names, where=place_of(layer))  # type: ignore[arg-type]
+    return matrix_kind(matrix, adata.obs_names, adata.var_names, where=place_of(layer))
 
 
 def place_of(layer: str | None) -> str:

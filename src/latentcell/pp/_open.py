@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import anndata as ad
 import h5py
@@ -17,7 +17,7 @@ from anndata.io import read_elem, sparse_dataset
 from latentcell._disk import Stacked
 from latentcell._errors import DataError
 
-Cells = str | os.PathLike | AnnData
+Cells: TypeAlias = str | os.PathLike | AnnData
 
 
 def open_cells(

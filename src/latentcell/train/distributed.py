@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -94,7 +94,8 @@ class Together(Callback):
                     f"{n_ranks} processes need at least {fewest * n_ranks} {what} cells in every batch, one "
                     f"has {min(loader.sizes())}; use fewer devices or another batch_size"
                 )
-        pl_module.total_steps = self.max_epochs * len(self.train)
+        plan: Any = pl_module
+        plan.total_steps = self.max_epochs * len(self.train)
         if n_ranks > 1:
             draw_anew([self.seed, rank], pl_module)
 
@@ -127,7 +128,8 @@ def average_norms(plan: pl.LightningModule) -> None:
         return
     for part in plan.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
-            for running in (part.running_mean, part.running_var):
+            for name in ("running_mean", "running_var"):
+                running = part.get_buffer(name)
                 running.copy_(plan.trainer.strategy.reduce(running.clone(), reduce_op="mean"))
 
 
@@ -144,7 +146,7 @@ def random_states(plan: pl.LightningModule) -> list[torch.Tensor]:
     state = torch.get_rng_state()
     if plan.trainer.world_size == 1:
         return [state]
-    return list(plan.all_gather(state.to(plan.device)).cpu())
+    return list(cast(torch.Tensor, plan.all_gather(state.to(plan.device))).cpu())
 
 
 _launched = False
