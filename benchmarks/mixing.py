@@ -36,6 +36,7 @@ def train(adata: ad.AnnData, blocks: int | None, epochs: int, seed: int) -> dict
     with (
         patch("latentcell.train.loading.HELD", held),
         patch.object(CsrOnDisk, "window", (blocks or 1) * BLOCK),
+        patch("latentcell._disk.BLOCKS", 1),
     ):
         lc.model.VAE.setup_anndata(adata)
         model = lc.model.VAE(adata, gene_likelihood="nb", seed=seed)

@@ -133,9 +133,21 @@ def test_size_is_known(X, tmp_path):
 
 def test_blocks_are_longer_where_chunks_are_compressed(rng, tmp_path):
     X = (rng.random((4000, 20)) < 0.5).astype("f4")  # 10 entries a row
-    assert opened(h5_csr(X, tmp_path)).block == _disk.SHORTEST
-    assert opened(zarr_csr(X, tmp_path, chunks=(1000,))).block == pytest.approx(400, rel=0.05)
-    assert opened(zarr_csr(X, tmp_path, chunks=(100_000,))).block == _disk.LONGEST
+    assert opened(h5_csr(X, tmp_path)).run == _disk.SHORTEST
+    assert opened(zarr_csr(X, tmp_path, chunks=(1000,))).run == pytest.approx(400, rel=0.05)
+    assert opened(zarr_csr(X, tmp_path, chunks=(100_000,))).run == _disk.LONGEST
+
+
+@pytest.mark.parametrize("window", [2**27, 2**16, 2**12])
+def test_a_window_holds_many_blocks_and_no_more_than_it_may(X, tmp_path, monkeypatch, window):
+    monkeypatch.setattr(_disk, "WINDOW", window)
+    found = opened(h5_csr(np.tile(X, (8, 1)), tmp_path))
+    assert found.window == min(4000, int(window / found.row_bytes))
+    assert 1 <= found.block <= _disk.SHORTEST
+    assert found.block == 1 or found.window >= 64 * found.block
+    rows = found.read(np.arange(found.window))
+    taken = rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
+    assert taken == pytest.approx(found.window * found.row_bytes, rel=0.2)
 
 
 def test_matrices_in_memory_are_left_as_they_are(X):

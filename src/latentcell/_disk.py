@@ -21,7 +21,9 @@ HELD = 2**28
 WINDOW = 2**27
 """Bytes of cells that are in memory at a time while a larger matrix is streamed."""
 SHORTEST, LONGEST = 128, 1024
-"""Rows of a block: long enough to be read fast, short enough that many make up a window."""
+"""Rows that are read together at least, because a disk is slow otherwise, and at most."""
+BLOCKS = 64
+"""Blocks that a window holds at least: with so many, cells of a sorted file are mixed well enough."""
 _GAP = 2**16
 """Bytes that are read and thrown away rather than begun anew behind them."""
 _MOST = 2**20
@@ -39,7 +41,7 @@ class OnDisk(ABC):
         What rows come as: ``"csr"`` or ``"dense"``.
     row_bytes
         Memory that a row takes, on average.
-    block
+    run
         Consecutive rows that are worth reading together.
     """
 
@@ -48,7 +50,7 @@ class OnDisk(ABC):
     shape: tuple[int, int]
     dtype: np.dtype
     row_bytes: float
-    block: int
+    run: int
 
     @abstractmethod
     def read(self, rows: np.ndarray) -> Any:
@@ -79,6 +81,11 @@ class OnDisk(ABC):
     def window(self) -> int:
         """Rows that are in memory at a time."""
         return max(1, min(self.shape[0], int(WINDOW / max(self.row_bytes, 1.0))))
+
+    @property
+    def block(self) -> int:
+        """Consecutive rows that come into a window together in training."""
+        return max(1, min(self.run, self.window // BLOCKS))
 
     @property
     def rows_at_once(self) -> int:
@@ -125,7 +132,7 @@ class CsrOnDisk(OnDisk):
         per_row = max(n_stored / max(shape[0], 1), 1.0)
         # of a compressed chunk a part costs as much as the whole, and two blocks that share one pay twice
         chunk = data.chunks[0] if _is_compressed(data) else 0
-        self.block = int(np.clip(4 * chunk / per_row, SHORTEST, LONGEST))
+        self.run = int(np.clip(4 * chunk / per_row, SHORTEST, LONGEST))
         self._gap = max(_GAP // item, chunk)
         self._most = max(chunk, 1) * max(1, _MOST // max(chunk, 1))
 
@@ -165,7 +172,7 @@ class DenseOnDisk(OnDisk):
         self.shape, self.dtype = tuple(array.shape), array.dtype
         self.row_bytes = self.shape[1] * self.dtype.itemsize
         chunk = array.chunks[0] if _is_compressed(array) else 0
-        self.block = int(np.clip(4 * chunk, SHORTEST, LONGEST))
+        self.run = int(np.clip(4 * chunk, SHORTEST, LONGEST))
         self._gap = max(int(_GAP / max(self.row_bytes, 1)), chunk)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -193,7 +200,7 @@ class DaskOnDisk(OnDisk):
         # how many entries there are is not known before they are computed
         per_gene = (self.dtype.itemsize + 4) / 4 if self.is_sparse else self.dtype.itemsize
         self.row_bytes = self.shape[1] * per_gene
-        self.block = int(max(SHORTEST, max(array.chunks[0], default=1)))
+        self.run = int(max(SHORTEST, max(array.chunks[0], default=1)))
 
     def read(self, rows: np.ndarray) -> Any:
         """See :meth:`OnDisk.read`."""
@@ -216,7 +223,7 @@ class InMemory(OnDisk):
 
     def __init__(self, matrix: Any) -> None:
         self._matrix = matrix.tocsr() if sparse.issparse(matrix) else matrix
-        self.shape, self.dtype, self.block = matrix.shape, matrix.dtype, SHORTEST
+        self.shape, self.dtype, self.run = matrix.shape, matrix.dtype, SHORTEST
         parts = (self._matrix.data, self._matrix.indices) if sparse.issparse(matrix) else (matrix,)
         self.row_bytes = sum(part.nbytes for part in parts) / max(self.shape[0], 1)
 
@@ -248,7 +255,7 @@ class Stacked(OnDisk, CSRDataset):
         self.shape = (int(self._edges[-1]), n_genes)
         self.dtype = np.result_type(*[part.dtype for part in self.parts])
         self.row_bytes = float(np.average([part.row_bytes for part in self.parts], weights=sizes))
-        self.block = max(part.block for part in self.parts)
+        self.run = max(part.run for part in self.parts)
 
     def read(self, rows: np.ndarray) -> sparse.csr_matrix:
         """See :meth:`OnDisk.read`."""
@@ -288,6 +295,12 @@ def opened(matrix: Any) -> Any:
     if type(matrix).__module__.startswith("dask."):
         return DaskOnDisk(matrix)
     return matrix
+
+
+def columns(matrix: Any, genes: np.ndarray) -> Any:
+    """Columns of a matrix that an AnnData may hold; of one on disk they stay there (as csr)."""
+    found = opened(matrix)
+    return Stacked([found], [genes]) if isinstance(found, OnDisk) else matrix[:, genes]
 
 
 def rows_in_memory(matrix: CSCDataset) -> sparse.csr_matrix:

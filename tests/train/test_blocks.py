@@ -20,6 +20,7 @@ class Counting(OnDisk):
 
     dtype = np.dtype("f4")
     row_bytes = 4.0
+    block = 1
 
     def __init__(self, n, block, window):
         self.shape, self.block, self.most, self.seen = (n, 1), block, window, []

@@ -112,7 +112,8 @@ def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
         Arguments of ``setup_anndata`` by name.
     """
     if not isinstance(adata, AnnData):
-        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+        hint = "; pass lc.pp.open_cells(collection.adatas)" if hasattr(adata, "adatas") else ""
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}{hint}")
     if adata.is_view:
         raise DataError(
             "adata is a view of another AnnData; make it an object of its own: adata = adata.copy()"
