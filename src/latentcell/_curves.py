@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 _SPLIT = re.compile(
     r"^(?P<before>train|validation|val|test)_(?P<rest>.+)$|^(?P<name>.+)_(?P<after>train|validation|val|test)$"
@@ -80,6 +80,7 @@ def panels_of(
             if not matches:
                 raise DataError(
                     f"keys: {wanted!r} is not in the history, which has: {', '.join(map(repr, curves))}."
+                    f"{nearest(wanted, [*curves, *(name for name, _ in parsed.values())])}"
                 )
             chosen += [key for key in matches if key not in chosen]
     panels: dict[str, Panel] = {}

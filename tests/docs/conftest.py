@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,6 @@ import pytest
 import latentcell as lc
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 2
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -27,27 +27,35 @@ def run_code(code: str, place: str, line: int, names: dict) -> None:
     exec(compile("\n" * (line - 1) + code, place, "exec"), names)
 
 
-def capped(train):
-    """`train` that stops after two epochs: whether code runs, and not what comes of it, is asked here."""
+@dataclass
+class Run:
+    """Where code is run, and how many epochs training has: does it run, not what comes of it, is asked."""
 
-    @functools.wraps(train)
-    def short(self, max_epochs=None, *args, **kwargs):
-        return train(self, EPOCHS, *args, **kwargs)
+    folder: Path
+    epochs: int = 2
 
-    return short
+    def capped(self, train):
+        """`train` that stops after so many epochs."""
+
+        @functools.wraps(train)
+        def short(model, max_epochs=None, *args, **kwargs):
+            return train(model, self.epochs, *args, **kwargs)
+
+        return short
 
 
 @pytest.fixture
 def in_short(monkeypatch, tmp_path):
     """An empty folder to run in, and training that takes no time."""
+    run = Run(tmp_path)
     classes = [getattr(lc.model, name) for name in lc.model.__all__]
     for cls in {base for c in classes if inspect.isclass(c) for base in c.__mro__ if "train" in vars(base)}:
         if "max_epochs" in inspect.signature(cls.train).parameters and cls.__module__.startswith(
             "latentcell"
         ):
-            monkeypatch.setattr(cls, "train", capped(cls.train))
+            monkeypatch.setattr(cls, "train", run.capped(cls.train))
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    yield run
     plt.close("all")
 
 

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from latentcell._errors import DataError, ModeCollapseWarning
+from latentcell._errors import DataError, ModeCollapseWarning, nearest
 from latentcell.module.autoencoder import Batch, Covariates
 from latentcell.module.gan import GAN as Module
 from latentcell.module.gan import Outputs, Values
@@ -376,7 +376,8 @@ class AbstractAdversarial(AbstractGenerator):
             self.params = self.params | {"gene_likelihood": name}
         if name not in ("nb", "poisson", "relu", "identity"):
             raise DataError(
-                f"gene_likelihood must be 'auto', 'nb', 'poisson', 'relu' or 'identity', got {name!r}"
+                f"gene_likelihood must be 'auto', 'nb', 'poisson', 'relu' or 'identity', got {name!r}."
+                f"{nearest(name, ('nb', 'poisson', 'relu', 'identity'))}"
             )
         return name
 

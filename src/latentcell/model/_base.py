@@ -14,7 +14,7 @@ import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from latentcell._errors import DataError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError, nearest
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
@@ -169,7 +169,10 @@ class AbstractModel(BaseModelClass):
             If there is no such preset.
         """
         if name not in cls.PRESETS:
-            raise DataError(f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}")
+            raise DataError(
+                f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}."
+                f"{nearest(name, cls.PRESETS)}"
+            )
         preset = cls.PRESETS[name]
         model = cls(adata, **(preset["model"] | overrides))
         model.train_defaults |= preset["train"]

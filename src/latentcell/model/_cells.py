@@ -12,7 +12,7 @@ from scvi import REGISTRY_KEYS
 
 from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
 from latentcell._disk import opened
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell._scvi import read_registry
 from latentcell.train.loading import Cells
 
@@ -71,7 +71,10 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
         return adata.X
     if layer not in adata.layers:
         there = layer_names(adata.layers)
-        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
+        raise DataError(
+            f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X."
+            f"{nearest(layer, there)}"
+        )
     return adata.layers[layer]
 
 
@@ -201,7 +204,7 @@ def gene_positions(spec: DataSpec, genes: Sequence[str]) -> np.ndarray:
     positions = pd.Index(spec.genes).get_indexer(pd.Index(genes))
     if (positions < 0).any():
         missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
-        raise DataError(f"the model does not have these genes: {missing[:5]}")
+        raise DataError(f"the model does not have these genes: {missing[:5]}.{nearest(missing, spec.genes)}")
     return positions
 
 
@@ -238,7 +241,9 @@ def _codes(adata: AnnData, key: str, categories: list, argument: str) -> np.ndar
 def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
     if key not in adata.obs:
         there = ", ".join(repr(str(name)) for name in adata.obs.columns) or "none"
-        raise DataError(f"obs has no {key!r} ({argument}={key!r}); its columns are {there}.")
+        raise DataError(
+            f"obs has no {key!r} ({argument}={key!r}); its columns are {there}.{nearest(key, adata.obs)}"
+        )
     column = adata.obs[key]
     if column.isna().any():
         cells = ", ".join(repr(str(name)) for name in adata.obs_names[column.isna()][:3])

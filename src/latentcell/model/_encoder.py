@@ -11,7 +11,7 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Autoencoder, Batch, Covariates
 from latentcell.nn.counts import Dispersion, Link, NegativeBinomial
 from latentcell.nn.inputs import EncoderInput
@@ -187,10 +187,16 @@ class AbstractEncoder(AbstractLikelihoodModel):
             name = _LIKELIHOOD_OF_KIND[self._kind_of_data("gene_likelihood")]
             self.params = self.params | {"gene_likelihood": name}
         if name not in LIKELIHOODS:
-            raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
+            raise DataError(
+                f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}."
+                f"{nearest(name, LIKELIHOODS)}"
+            )
         kind, n_genes, by = LIKELIHOODS[name], len(self.spec.genes), network.dispersion
         if by not in get_args(Dispersion):
-            raise DataError(f"dispersion must be one of {get_args(Dispersion)}, got {by!r}")
+            raise DataError(
+                f"dispersion must be one of {get_args(Dispersion)}, got {by!r}."
+                f"{nearest(by, get_args(Dispersion))}"
+            )
         if issubclass(kind, NegativeBinomial):
             n_groups = 0
             if by == "gene-batch":

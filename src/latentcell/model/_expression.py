@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Gamma
 
 from latentcell import __version__
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Batch
 from latentcell.nn.counts import CountLikelihood, NegativeBinomial, ZeroInflatedNegativeBinomial
 from latentcell.nn.latents import Code
@@ -518,7 +518,10 @@ class AbstractExpression(AbstractEncoder):
         """What gives `which` of each cell, for :meth:`_map`."""
         wanted, batches = self._wanted(genes), self._batches(transform_batch)
         if which not in get_args(Quantity):
-            raise DataError(f"which must be one of {get_args(Quantity)}, got {which!r}")
+            raise DataError(
+                f"which must be one of {get_args(Quantity)}, got {which!r}."
+                f"{nearest(which, get_args(Quantity))}"
+            )
         if which != "mean":
             name = {"dispersion": "dispersions", "dropout": "dropout"}[which]
             parameters = self._parameters()
@@ -537,7 +540,9 @@ class AbstractExpression(AbstractEncoder):
                 f"scale={scale!r} is for counts; {self.gene_likelihood!r} gives the data's own: scale=None"
             )
         if scale not in (None, *get_args(Scale)):
-            raise DataError(f"scale must be one of {get_args(Scale)}, got {scale!r}")
+            raise DataError(
+                f"scale must be one of {get_args(Scale)}, got {scale!r}.{nearest(scale, get_args(Scale))}"
+            )
         library_size: float | Literal["latent"] = "latent" if scale in (None, "counts") else CP10K
 
         def mean(code: Code, batch: Batch) -> Tensor:
@@ -573,7 +578,10 @@ class AbstractExpression(AbstractEncoder):
         codes = []
         for name in wanted:
             if name not in self.spec.batch:
-                raise DataError(f"transform_batch: {name!r} is not a batch; there are {self.spec.batch}")
+                raise DataError(
+                    f"transform_batch: {name!r} is not a batch; there are {self.spec.batch}."
+                    f"{nearest(name, self.spec.batch)}"
+                )
             codes.append(self.spec.batch.index(name))
         if not codes:
             raise DataError("transform_batch names no batch")

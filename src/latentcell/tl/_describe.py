@@ -11,7 +11,7 @@ from scipy import sparse
 from latentcell import _keys
 from latentcell._checks import check_numbers, layer_names, usable
 from latentcell._codes import active_dims, dimension_names, down, stored_codes, where_on
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.metrics.dimensions import dimension_aurocs
 
 _BLOCK = 2**22
@@ -111,7 +111,10 @@ def describe_latent(
     """
     codes = stored_codes(adata, key)
     if groupby is not None and groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+        raise DataError(
+            f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(groupby, adata.obs)}"
+        )
     if n_genes < 1:
         raise DataError(f"n_genes must be at least 1, got {n_genes}")
     names = dimension_names(codes.shape[1])
@@ -241,7 +244,10 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
 def row_blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
     """The matrix by rows, in double precision; no file is read and no sparse matrix made dense as a whole."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layers has no {layer!r} (layer); there are {layer_names(adata.layers)}.")
+        raise DataError(
+            f"layers has no {layer!r} (layer); there are {layer_names(adata.layers)}."
+            f"{nearest(layer, adata.layers)}"
+        )
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix whose variance is explained with layer=")

@@ -13,7 +13,7 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell import __version__, _atomic
-from latentcell._errors import DataError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError, nearest
 from latentcell.model._cells import match_genes, matrix_of
 from latentcell.model._trained_on import held_out_rows
 from latentcell.model.abstract import AbstractBaseline, AbstractModel
@@ -141,6 +141,7 @@ def _groups(adata: AnnData, model: Any, groupby: str | None) -> str | None:
         if groupby not in adata.obs:
             raise DataError(
                 f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+                f"{nearest(groupby, adata.obs)}"
             )
         return groupby
     return next(
@@ -165,15 +166,19 @@ def _checked(
     if basis not in BASES and basis not in adata.obsm:
         raise DataError(
             f"basis={basis!r} is none of {BASES} and not in adata.obsm (there: {', '.join(adata.obsm)})."
+            f"{nearest(basis, [*BASES, *adata.obsm])}"
         )
     if basis == "code" and getattr(model, "_n_latent", 0) != 2:
         raise DataError("basis='code' needs codes of two dimensions; use 'umap' or 'pca'")
     for key in color or ():
         if key not in adata.obs:
-            raise DataError(f"color: {key!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+            raise DataError(
+                f"color: {key!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+                f"{nearest(key, adata.obs)}"
+            )
     for gene in genes or ():
         if gene not in model.spec.genes:
-            raise DataError(f"genes: {gene!r} is not a gene of the model")
+            raise DataError(f"genes: {gene!r} is not a gene of the model.{nearest(gene, model.spec.genes)}")
     if n_cells < 10:
         raise DataError(f"n_cells must be at least 10, got {n_cells}")
     if n_generated < 0 or 0 < n_generated < 10:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -108,10 +108,11 @@ def draw(
 def score(
     yardstick: Yardstick, new: AnnData, groupby: str | None, layer: str | None, max_cells: int, seed: int
 ) -> pd.DataFrame:
-    """``lc.metrics.fidelity`` of generated cells, on their scale; cells of no known group are left out."""
+    """``lc.metrics.fidelity`` of generated cells, on their scale; cells of unknown groups are left out."""
     real, reference = yardstick.real, yardstick.reference
     if new.uns.get(_keys.UNS, {}).get("scale") == "log1p":
-        real, reference = _on_log_scale(real, layer), _on_log_scale(reference, layer)
+        real = _on_log_scale(real, layer)
+        reference = None if reference is None else _on_log_scale(reference, layer)
         layer = None
     if groupby is not None:
         known = set(new.obs[groupby].astype(str))
@@ -130,14 +131,8 @@ def score(
     )
 
 
-@overload
-def _on_log_scale(cells: AnnData, layer: str | None) -> AnnData: ...
-@overload
-def _on_log_scale(cells: None, layer: str | None) -> None: ...
-def _on_log_scale(cells: AnnData | None, layer: str | None) -> AnnData | None:
+def _on_log_scale(cells: AnnData, layer: str | None) -> AnnData:
     """Cells with log1p CP10k for ``X``, as models that draw no counts have it."""
-    if cells is None:
-        return None
     return AnnData(logged(matrix_of(cells, layer)), obs=cells.obs.copy(), var=cells.var[[]].copy())
 
 
