@@ -178,13 +178,16 @@ def test_windows_of_a_file_equal_the_matrix(rng, tmp_path):
         np.testing.assert_array_equal(held.batch(np.arange(300))["X"].numpy(), X[:, [7, 3, 0]])
 
 
-def test_large_matrices_are_not_held(monkeypatch):
+def test_large_matrices_are_not_held(monkeypatch, caplog):
+    caplog.set_level("INFO", logger="latentcell")
     cells = Cells(Counting(100, 8, 20), cell_names=[f"c{i}" for i in range(100)])
     assert cells.held().matrix.shape == (100, 1)
     assert isinstance(cells.held().matrix, np.ndarray)
     assert cells.held().cell_names[3] == "c3"
     monkeypatch.setattr("latentcell.train.loading.HELD", 399)
+    assert "held in memory" in caplog.messages[-1]
     assert cells.held() is cells
+    assert "streamed in windows of 20 cells, blocks of 8" in caplog.messages[-1]
 
 
 def test_windows_read_each_row_once_for_all_batches():

@@ -5,6 +5,7 @@ read a window at a time. It is never copied and never made dense as a whole; onl
 exception is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -20,6 +21,7 @@ from latentcell._sparse import SparseCells
 
 from .blocks import block_order, by_windows, share
 
+_log = logging.getLogger(__name__)
 X_KEY = "X"
 MOSTLY_ZEROS = 0.25  # share of entries below which products with sparse cells are faster than dense ones
 
@@ -58,8 +60,14 @@ class Cells:
 
     def held(self) -> "Cells":
         """These cells in memory, if they are on disk and small; larger ones are read anew every epoch."""
-        if not isinstance(self.matrix, OnDisk) or self.matrix.nbytes > HELD:
+        if not isinstance(self.matrix, OnDisk):
             return self
+        size = f"cells on disk: {self.matrix.nbytes / 2**20:,.0f} MiB"
+        if self.matrix.nbytes > HELD:
+            window, block = self.matrix.window, self.matrix.block
+            _log.info("%s, streamed in windows of %d cells, blocks of %d", size, window, block)
+            return self
+        _log.info("%s, held in memory", size)
         return self._part(self.matrix[:], self.arrays, self.cell_names)
 
     def by_batches(self, batches: Sequence[np.ndarray]) -> "Iterator[tuple[Cells, np.ndarray]]":
