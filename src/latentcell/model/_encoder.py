@@ -334,6 +334,18 @@ class AbstractEncoder(AbstractLikelihoodModel):
     def _latent_detail(self) -> str:
         """What the drawing of the model says at the code."""
 
+    def _codes(
+        self,
+        read: Callable[[Code, Batch], Tensor],
+        adata: AnnData | None,
+        indices: Indices,
+        batch_size: int | None,
+    ) -> np.ndarray:
+        """What `read` makes of codes without noise, in larger batches: nothing is cells x genes there."""
+        if batch_size is None:
+            batch_size = min(4096, max(INFERENCE_BATCH, 2**23 // len(self.spec.genes)))
+        return self._map(read, adata, indices, batch_size)
+
     def _map(
         self,
         read: Callable[[Code, Batch], Tensor],

@@ -153,18 +153,21 @@ def _numpy(values: Tensor) -> np.ndarray:
 
 @compiled
 def _add_rows(row, start, end, indices, data, values):  # pragma: no cover - compiled
-    """Add the rows of `values` that entries name, each times its entry, to `row`; four at a time."""
-    k = len(row)
+    """Add the rows of `values` that entries name, each times its entry, to `row`; eight at a time."""
     entry = start
-    while entry + 4 <= end:
+    while entry + 8 <= end:
         a, b, c, d = indices[entry], indices[entry + 1], indices[entry + 2], indices[entry + 3]
+        e, f, g, h = indices[entry + 4], indices[entry + 5], indices[entry + 6], indices[entry + 7]
         va, vb, vc, vd = data[entry], data[entry + 1], data[entry + 2], data[entry + 3]
-        for j in range(k):
-            row[j] += va * values[a, j] + vb * values[b, j] + vc * values[c, j] + vd * values[d, j]
-        entry += 4
+        ve, vf, vg, vh = data[entry + 4], data[entry + 5], data[entry + 6], data[entry + 7]
+        for j in range(len(row)):
+            first = va * values[a, j] + vb * values[b, j] + vc * values[c, j] + vd * values[d, j]
+            second = ve * values[e, j] + vf * values[f, j] + vg * values[g, j] + vh * values[h, j]
+            row[j] += first + second
+        entry += 8
     while entry < end:
         cell, value = indices[entry], data[entry]
-        for j in range(k):
+        for j in range(len(row)):
             row[j] += value * values[cell, j]
         entry += 1
 
