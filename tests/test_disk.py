@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tracemalloc
 
 import anndata as ad
 import h5py
@@ -98,11 +99,24 @@ def test_rows_are_those_asked_for(matrix, X, asked, gap, monkeypatch):
     np.testing.assert_array_equal(dense(found[rows]), X[rows])
 
 
-def test_rows_are_read_in_parts(X, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [name for name in KINDS if "dask" not in name])
+def test_rows_are_read_in_parts(kind, X, tmp_path, monkeypatch):
     monkeypatch.setattr(_disk, "_MOST", 50)
-    found = opened(h5_csr(X, tmp_path))
+    found = opened(KINDS[kind](X, tmp_path))
     for rows in ASKED.values():
         np.testing.assert_array_equal(dense(found[np.array(rows, dtype=int)]), X[rows])
+
+
+def test_what_lies_between_rows_does_not_fill_memory(tmp_path):
+    """Every eighth of 4,096 rows of 8 KiB: 4 MiB of 32; all of it is read, but no more than 4 MiB at once."""
+    with h5py.File(tmp_path / "dense.h5", "w") as file:
+        file.create_dataset("X", shape=(4096, 2048), dtype="f4")
+        found = opened(file["X"])
+        tracemalloc.start()
+        found.read(np.arange(0, 4096, 8))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 13 * 2**20
 
 
 def test_any_index(matrix, X):

@@ -134,7 +134,7 @@ class CsrOnDisk(OnDisk):
         chunk = data.chunks[0] if _is_compressed(data) else 0
         self.run = int(np.clip(4 * chunk / per_row, SHORTEST, LONGEST))
         self._gap = max(_GAP // item, chunk)
-        self._most = max(chunk, 1) * max(1, _MOST // max(chunk, 1))
+        self._most = _whole_chunks(_MOST, chunk)
 
     def read(self, rows: np.ndarray) -> sparse.csr_matrix:
         """See :meth:`OnDisk.read`."""
@@ -174,11 +174,13 @@ class DenseOnDisk(OnDisk):
         chunk = array.chunks[0] if _is_compressed(array) else 0
         self.run = int(np.clip(4 * chunk, SHORTEST, LONGEST))
         self._gap = max(int(_GAP / max(self.row_bytes, 1)), chunk)
+        self._most = _whole_chunks(_MOST // max(self.shape[1], 1), chunk)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """See :meth:`OnDisk.read`."""
         array, out = self._array.node, np.empty((len(rows), self.shape[1]), dtype=self.dtype)
-        new = np.flatnonzero(np.diff(rows) > self._gap + 1) + 1
+        begun_anew = np.diff(rows) > self._gap + 1
+        new = np.flatnonzero(begun_anew | (np.diff(rows // self._most) > 0)) + 1
         for part, first in zip(np.split(rows, new), np.r_[0, new], strict=True):
             if len(part):
                 out[first : first + len(part)] = array[part[0] : part[-1] + 1][part - part[0]]
@@ -320,6 +322,11 @@ def rows_in_memory(matrix: CSCDataset) -> sparse.csr_matrix:
             "adata = adata.to_memory(); adata.X = adata.X.tocsr(); adata.write_h5ad(...)"
         )
     return sparse.csr_matrix(matrix.to_memory())
+
+
+def _whole_chunks(most: int, chunk: int) -> int:
+    """As many whole chunks as fit, one at least."""
+    return max(chunk, 1) * max(1, most // max(chunk, 1))
 
 
 def _is_compressed(array: Any) -> bool:
