@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from latentcell import _keys
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 _DOWN = "_down"
 _SPARSE = 0.01
@@ -41,7 +41,7 @@ def stored_codes(adata: Any, key: str) -> np.ndarray:
     """
     if key not in adata.obsm:
         there = ", ".join(adata.obsm) or "nothing"
-        raise DataError(f"key={key!r} is not in adata.obsm (there: {there}).")
+        raise DataError(f"key={key!r} is not in adata.obsm (there: {there}).{nearest(key, adata.obsm)}")
     codes = np.asarray(adata.obsm[key])
     if codes.ndim != 2 or not codes.shape[1] or codes.dtype.kind not in "biuf":
         raise DataError(f"adata.obsm[{key!r}] must be numbers, cells x dimensions; it is {codes.shape}.")

@@ -21,7 +21,7 @@ def run(*arguments) -> int:
 # --- usage ---
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "embed", "generate", "evaluate", "denoise"])
+@pytest.mark.parametrize("command", ["demo", "train", "embed", "generate", "evaluate", "denoise", "report"])
 def test_help_gives_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "--help")

@@ -10,8 +10,8 @@ import pytest
 
 import latentcell as lc
 from latentcell import cli
-from latentcell.cli._explanations import EXPLANATIONS
-from latentcell.cli._report import number
+from latentcell.tl._page.explanations import EXPLANATIONS
+from latentcell.tl._page.html import number
 
 COLUMNS = ["group", "metric", "value", "real", "chance", "best", "better"]
 

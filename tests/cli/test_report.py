@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from latentcell.cli._report import Picture, Report, number
+from latentcell.cli._report import Picture, Report
+from latentcell.tl._page.html import number
 
 HOSTILE = '<script>alert("x")</script>'
 PNG = base64.b64decode(

@@ -1,4 +1,4 @@
-"""Command line: ``latentcell demo``, ``train``, ``embed``, ``generate``, ``evaluate`` and ``denoise``.
+"""``latentcell demo``, ``train``, ``embed``, ``generate``, ``evaluate``, ``denoise``, ``report``.
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 the input cannot be
 used (one line says what to do), 2 wrong usage, 130 interrupted. Libraries are imported by the commands, so
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from latentcell import __version__
 from latentcell._errors import LatentcellError
 
-from . import _demo, _denoise, _evaluate, _generate, _train
+from . import _demo, _denoise, _evaluate, _generate, _model_report, _train
 from ._arguments import Commands
 
 
@@ -70,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentcell",
-        description="Latent spaces of single cells: demonstrate, train, embed, generate, evaluate, denoise.",
+        description=(
+            "Latent spaces of single cells: demonstrate, train, embed, generate, evaluate, denoise, report."
+        ),
         epilog="latentcell COMMAND --help says more and gives examples.",
     )
     parser.add_argument("--version", action="version", version=f"latentcell {__version__}")
     commands = Commands(parser)
-    for command in (_demo, _train, _generate, _evaluate, _denoise):
+    for command in (_demo, _train, _generate, _evaluate, _denoise, _model_report):
         command.add_to(commands)
     return parser

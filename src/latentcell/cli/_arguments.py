@@ -23,6 +23,7 @@ MODELS = {
     "conditionalgan": "ConditionalGAN",
 }
 OF_VALUES = ("vasc", "scvis")
+ALL_CELLS = ("gan", "conditionalgan")
 NEED_LABELS = ("cvae", "conditionalgan")
 LIKELIHOODS = ("normal", "student_t", "bernoulli", "poisson", "nb", "zinb", "relu", "identity")
 COUNT_LIKELIHOODS = ("nb", "zinb", "poisson")
@@ -106,6 +107,14 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share of cells: a number above 0, at most 1")
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentcell import _keys
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 from ._arguments import MODELS, Commands, add_seed, positive
 from ._files import Steps, given, read, replacing, write
@@ -132,6 +132,7 @@ def _demo_data(args: argparse.Namespace, say: Steps) -> tuple["AnnData", str | N
     elif groupby not in adata.obs:
         raise DataError(
             f"--groupby {groupby}: no such column; obs has {', '.join(map(str, adata.obs.columns)) or 'none'}"
+            f".{nearest(groupby, adata.obs)}"
         )
     say(
         f"{adata.n_obs} cells x {adata.n_vars} genes"

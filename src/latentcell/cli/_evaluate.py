@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from latentcell import __version__, _keys
 from latentcell._errors import DataError
+from latentcell.tl._page.html import number
+from latentcell.tl._page.scores import ALL, SCORES, known_scores
 
 from ._arguments import Commands, add_overwrite, add_seed
 from ._files import Steps, check_file, check_free, read, replacing
-from ._report import ALL, SCORES, Report, known_scores, number
+from ._report import Report
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,6 +7,7 @@ from latentcell import _keys
 from latentcell._errors import DataError
 
 from ._arguments import (
+    ALL_CELLS,
     LIKELIHOODS,
     MODELS,
     NEED_LABELS,
@@ -16,6 +17,7 @@ from ._arguments import (
     add_seed,
     key,
     positive,
+    share,
 )
 from ._files import Steps, check_file, check_folder, given, read, write
 
@@ -59,6 +61,12 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--n-latent", type=positive, metavar="N", help="dimensions of the code")
     parser.add_argument("--epochs", type=positive, metavar="N")
+    parser.add_argument(
+        "--train-size",
+        type=share,
+        metavar="SHARE",
+        help="share of cells to train on, e.g. 0.9; the others are held out, to judge the model by",
+    )
     add_seed(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace MODEL_DIR")
 
@@ -87,6 +95,8 @@ def train(args: argparse.Namespace) -> None:
         raise DataError(f"{args.model} needs labels: name their column of obs with --labels-key")
     if args.model in OF_VALUES and args.likelihood is not None:
         raise DataError(f"{args.model} has a likelihood of its own: leave --likelihood out")
+    if args.train_size is not None and args.model in ALL_CELLS:
+        raise DataError(f"{args.model} is trained on all cells: leave --train-size out")
     say = Steps(args.quiet)
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
@@ -96,7 +106,8 @@ def train(args: argparse.Namespace) -> None:
     model_class.setup_anndata(adata, layer=args.layer, batch_key=args.batch_key, labels_key=args.labels_key)
     model = model_class(adata, **given(n_latent=args.n_latent, gene_likelihood=args.likelihood))
     say(f"training {MODELS[args.model]}")
-    model.train(**given(max_epochs=args.epochs), seed=args.seed, enable_progress_bar=not args.quiet)
+    training = given(max_epochs=args.epochs, train_size=args.train_size)
+    model.train(**training, seed=args.seed, enable_progress_bar=not args.quiet)
     model.save(args.out, overwrite=args.overwrite)
     say("done")
     print(f"model   {args.out}")

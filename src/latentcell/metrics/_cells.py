@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell._checks import as_csr, layer_names, matrix_kind
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.metrics._copying import row_digests
 
 _N_NAMED = 3
@@ -159,7 +159,9 @@ def _matrix(name: str, adata: AnnData, layer: str | None) -> tuple[Any, str]:
         return adata.layers[layer], f"{name}.layers[{layer!r}]"
     if layer is not None and name != "generated":
         have = ", ".join(map(repr, layer_names(adata.layers))) or "none"
-        raise DataError(f"layer={layer!r} is not in {name}.layers (there: {have}).")
+        raise DataError(
+            f"layer={layer!r} is not in {name}.layers (there: {have}).{nearest(layer, adata.layers)}"
+        )
     if adata.X is None:
         raise DataError(f"{name}.X is None; name the layer that holds the data: layer=...")
     return adata.X, f"{name}.X"
@@ -168,7 +170,9 @@ def _matrix(name: str, adata: AnnData, layer: str | None) -> tuple[Any, str]:
 def _groups(name: str, adata: AnnData, groupby: str) -> np.ndarray:
     if groupby not in adata.obs:
         have = ", ".join(map(repr, adata.obs)) or "none"
-        raise DataError(f"groupby={groupby!r} is not a column of {name}.obs (there: {have}).")
+        raise DataError(
+            f"groupby={groupby!r} is not a column of {name}.obs (there: {have}).{nearest(groupby, adata.obs)}"
+        )
     column = adata.obs[groupby]
     if column.isna().any():
         raise DataError(

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from latentcell._checks import usable
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 
 def check_codes(z: Any, *, name: str = "z", any_scale: bool = False) -> np.ndarray:
@@ -74,7 +74,10 @@ def check_labels(
 def check_group(codes: np.ndarray, groups: pd.Index, group: Any) -> np.ndarray:
     """Mark the cells of one group; refuse a group that is absent, is alone, or has one cell only."""
     if group not in groups:
-        raise DataError(f"group={group!r} is not among the labels: {', '.join(map(repr, groups))}.")
+        raise DataError(
+            f"group={group!r} is not among the labels: {', '.join(map(repr, groups))}."
+            f"{nearest(group, groups)}"
+        )
     member = codes == groups.get_loc(group)
     if member.all():
         raise DataError(f"All cells have the label {group!r}; there is no other group to compare with.")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.nn.likelihoods import CountLikelihood, Likelihood
 
 from ._cells import DataSpec, _column
@@ -114,7 +114,10 @@ def contrast_of(
         names = {str(name) for name in wanted}
         missing = sorted(names - set(kinds))
         if missing:
-            raise DataError(f"cell_type: {missing} not in obs[{labels_key!r}]; it has {_some(kinds)}")
+            raise DataError(
+                f"cell_type: {missing} not in obs[{labels_key!r}]; it has {_some(kinds)}."
+                f"{nearest(missing, kinds)}"
+            )
         chosen = is_control & np.isin(kinds, list(names))
         if not chosen.any():
             raise DataError(f"cell_type={cell_type!r} has no cell in the condition {control!r}")
@@ -168,7 +171,10 @@ def learn_shift(
         If no type is seen in both conditions.
     """
     if weighting not in get_args(Weighting):
-        raise DataError(f"weighting must be one of {get_args(Weighting)}, got {weighting!r}")
+        raise DataError(
+            f"weighting must be one of {get_args(Weighting)}, got {weighting!r}."
+            f"{nearest(weighting, get_args(Weighting))}"
+        )
     names = sorted(set(kinds[first]) & set(kinds[second]))
     if not names:
         raise DataError(
@@ -292,7 +298,10 @@ def is_in(adata: AnnData, key: str, wanted: Any, argument: str, key_argument: st
     values = _column(adata, key, key_argument)
     found = (values == wanted).to_numpy(dtype=bool)
     if not found.any():
-        raise DataError(f"{argument}={wanted!r} is not in obs[{key!r}]; it has {_some(values.astype(str))}")
+        raise DataError(
+            f"{argument}={wanted!r} is not in obs[{key!r}]; it has {_some(values.astype(str))}."
+            f"{nearest(wanted, set(values.astype(str)))}"
+        )
     return found
 
 

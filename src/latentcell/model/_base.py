@@ -5,6 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,18 +14,19 @@ import torch
 from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
-from latentcell._errors import DataError, NotTrainedError
+from latentcell._errors import DataError, NotTrainedError, nearest
 from latentcell._scvi import register
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
 from latentcell.nn.schedules import Cosine
 from latentcell.train.loading import CellLoader, Cells
-from latentcell.train.run import Plan, fit
+from latentcell.train.run import Callback, Plan, fit
 
 from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect, gene_positions
 from ._query import prepare, reference_of
 from ._templates import Templates, check_posterior, split_tensors
+from ._trained_on import checked, trained_on
 
 INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
@@ -58,6 +60,9 @@ class AbstractModel(BaseModelClass):
         ``TRAIN_DEFAULTS``, and with a count likelihood those of ``COUNT_TRAIN_DEFAULTS`` as well.
     templates_
         What new cells take from training cells; None before :meth:`train`.
+    trained_on_
+        Which cells the model was trained on and how long it took, in numbers (no names); None before
+        :meth:`train`, and of models that were saved by a version that did not keep it.
     """
 
     TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
@@ -77,6 +82,7 @@ class AbstractModel(BaseModelClass):
     train_indices_: np.ndarray | None
     validation_indices_: np.ndarray | None
     templates_: Templates | None = None
+    trained_on_: dict[str, Any] | None = None
 
     def __init__(self, adata: AnnData | None, registry: dict | None, params: dict[str, Any]) -> None:
         check_set_up(type(self), adata, registry)
@@ -163,7 +169,10 @@ class AbstractModel(BaseModelClass):
             If there is no such preset.
         """
         if name not in cls.PRESETS:
-            raise DataError(f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}")
+            raise DataError(
+                f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}."
+                f"{nearest(name, cls.PRESETS)}"
+            )
         preset = cls.PRESETS[name]
         model = cls(adata, **(preset["model"] | overrides))
         model.train_defaults |= preset["train"]
@@ -197,6 +206,8 @@ class AbstractModel(BaseModelClass):
             "is_trained": bool(self.is_trained_),
             "history": _files.history_to_json(self.history_),
         }
+        if self.trained_on_ is not None:
+            record["trained_on"] = self.trained_on_
         if self.module.free is not None:
             record["free"] = _files.encode(self.module.free)
         tensors = self.module.state_dict()
@@ -248,6 +259,7 @@ class AbstractModel(BaseModelClass):
             _sound.check_train_defaults(defaults, model.train_defaults)
             model.train_defaults |= defaults
             model.history_ = _files.history_from_json(record["history"])
+            model.trained_on_ = checked(record.get("trained_on"))
             if "free" in record and isinstance(model.module, Autoencoder):
                 model.module.freeze(_files.decode(record["free"]))
         model.module.to(device).eval()
@@ -330,6 +342,7 @@ class AbstractModel(BaseModelClass):
         max_epochs: int,
         accelerator: str,
         devices: int | str | list[int],
+        strategy: str,
         precision: Any,
         gradient_clip: float | None,
         early_stopping_patience: int | None,
@@ -337,6 +350,8 @@ class AbstractModel(BaseModelClass):
         enable_progress_bar: bool,
         checkpoint_dir: str | os.PathLike | None,
         resume: bool,
+        callbacks: Sequence[Callback],
+        logger: Any,
     ) -> None:
         """Train by a plan; afterwards, also after an interruption or a failure, keep what there is.
 
@@ -346,13 +361,13 @@ class AbstractModel(BaseModelClass):
             What to train, on which cells, and on which held-out cells to watch it.
         rows
             The cells to train on and those held out.
-        max_epochs, accelerator, devices, precision, gradient_clip, early_stopping_patience, seed
+        max_epochs, accelerator, devices, strategy, precision, gradient_clip, early_stopping_patience, seed
             See :func:`latentcell.train.run.fit`.
-        enable_progress_bar, checkpoint_dir, resume
+        enable_progress_bar, checkpoint_dir, resume, callbacks, logger
             See :meth:`train`.
         """
         self.module.train()
-        interrupted = True
+        interrupted, start = True, monotonic()
         try:
             interrupted = fit(
                 plan,
@@ -361,6 +376,7 @@ class AbstractModel(BaseModelClass):
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
+                strategy=strategy,
                 precision=precision,
                 gradient_clip=gradient_clip,
                 early_stopping_patience=early_stopping_patience,
@@ -368,11 +384,15 @@ class AbstractModel(BaseModelClass):
                 progress_title=f"Training {type(self).__name__}" if enable_progress_bar else None,
                 checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
                 resume=resume,
+                callbacks=callbacks,
+                logger=logger,
             )
         finally:
             self.module.eval()
             self.history_ = _history(plan.records)
             self.train_indices_, self.validation_indices_ = rows
+            names = self._adata_or_own(None).obs_names
+            self.trained_on_ = trained_on(names, rows, seed, monotonic() - start)
             self.is_trained_ = bool(plan.records) or self.is_trained_
             if self.is_trained_:
                 if self.module.free is None:

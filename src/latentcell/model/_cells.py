@@ -10,8 +10,9 @@ from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from latentcell._checks import check_matrix, layer_names
-from latentcell._errors import DataError
+from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
+from latentcell._disk import opened
+from latentcell._errors import DataError, nearest
 from latentcell._scvi import read_registry
 from latentcell.train.loading import Cells
 
@@ -70,8 +71,17 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
         return adata.X
     if layer not in adata.layers:
         there = layer_names(adata.layers)
-        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
+        raise DataError(
+            f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X."
+            f"{nearest(layer, there)}"
+        )
     return adata.layers[layer]
+
+
+def kind_of(adata: AnnData, layer: str | None) -> Kind:
+    """What kind of numbers the matrix holds that `layer` names."""
+    matrix = opened(matrix_of(adata, layer))
+    return matrix_kind(matrix, adata.obs_names, adata.var_names, where=place_of(layer))  # type: ignore[arg-type]
 
 
 def place_of(layer: str | None) -> str:
@@ -105,7 +115,8 @@ def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
         Arguments of ``setup_anndata`` by name.
     """
     if not isinstance(adata, AnnData):
-        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+        hint = "; pass lc.pp.open_cells(collection.adatas)" if hasattr(adata, "adatas") else ""
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}{hint}")
     if adata.is_view:
         raise DataError(
             "adata is a view of another AnnData; make it an object of its own: adata = adata.copy()"
@@ -145,7 +156,7 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     DataError
         Naming the missing genes, keys or categories, or the first cells with values that do not fit.
     """
-    matrix = matrix_of(adata, spec.layer)
+    matrix = opened(matrix_of(adata, spec.layer))
     genes = match_genes(adata.var_names, spec.genes)
     if check:
         values = matrix if genes is None else _columns(matrix, genes)
@@ -193,7 +204,7 @@ def gene_positions(spec: DataSpec, genes: Sequence[str]) -> np.ndarray:
     positions = pd.Index(spec.genes).get_indexer(pd.Index(genes))
     if (positions < 0).any():
         missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
-        raise DataError(f"the model does not have these genes: {missing[:5]}")
+        raise DataError(f"the model does not have these genes: {missing[:5]}.{nearest(missing, spec.genes)}")
     return positions
 
 
@@ -230,7 +241,9 @@ def _codes(adata: AnnData, key: str, categories: list, argument: str) -> np.ndar
 def _column(adata: AnnData, key: str, argument: str) -> pd.Series:
     if key not in adata.obs:
         there = ", ".join(repr(str(name)) for name in adata.obs.columns) or "none"
-        raise DataError(f"obs has no {key!r} ({argument}={key!r}); its columns are {there}.")
+        raise DataError(
+            f"obs has no {key!r} ({argument}={key!r}); its columns are {there}.{nearest(key, adata.obs)}"
+        )
     column = adata.obs[key]
     if column.isna().any():
         cells = ", ".join(repr(str(name)) for name in adata.obs_names[column.isna()][:3])

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from scvi import REGISTRY_KEYS
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Batch
 
 from ._cells import DataSpec
@@ -82,7 +82,9 @@ def _codes(argument: str, given: Any, known: list, n: int) -> np.ndarray:
     codes = pd.Index(known, dtype=object).get_indexer(pd.Index(names, dtype=object))
     if (codes < 0).any():
         unknown = names[int(np.flatnonzero(codes < 0)[0])]
-        raise DataError(f"{argument}: {unknown!r} is unknown to the model; it knows {known}")
+        raise DataError(
+            f"{argument}: {unknown!r} is unknown to the model; it knows {known}.{nearest(unknown, known)}"
+        )
     return codes.astype(np.int64)
 
 

@@ -45,7 +45,7 @@ class AbstractDeterministic(AbstractGenerative):
         DataError
             Naming genes, keys, categories or values that do not fit.
         """
-        return self._map(lambda code, batch: code.mode, adata, indices, batch_size)
+        return self._codes(lambda code, batch: code.mode, adata, indices, batch_size)
 
     def _latent_detail(self) -> str:
         return "" if self.module.latent.clusters is None else "clustered"

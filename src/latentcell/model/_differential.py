@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from latentcell._checks import as_csr
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.train.loading import Cells
 
 Mode = Literal["vanilla", "change"]
@@ -89,7 +89,10 @@ def _pairs_of_groups(
         if groupby is None:
             raise DataError("name the groups with groupby=, or two sets of cells with idx1= and idx2=")
         if groupby not in obs:
-            raise DataError(f"obs has no {groupby!r} (groupby); its columns are {list(obs.columns)}")
+            raise DataError(
+                f"obs has no {groupby!r} (groupby); its columns are {list(obs.columns)}."
+                f"{nearest(groupby, obs)}"
+            )
         column = obs[groupby].astype("category")
         known = list(column.cat.remove_unused_categories().cat.categories)
         wanted = known if group1 is None else [group1] if isinstance(group1, str) else list(group1)
@@ -97,7 +100,9 @@ def _pairs_of_groups(
             raise DataError(f"obs[{groupby!r}] has a single group; there is nothing to compare")
         for name in [*wanted, *([] if group2 is None else [group2])]:
             if name not in known:
-                raise DataError(f"obs[{groupby!r}] has no group {name!r}; there are {known}")
+                raise DataError(
+                    f"obs[{groupby!r}] has no group {name!r}; there are {known}.{nearest(name, known)}"
+                )
         if group1 is None and group2 is not None:
             wanted.remove(group2)
         found = []

@@ -11,8 +11,7 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from latentcell._checks import matrix_kind
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Autoencoder, Batch, Covariates
 from latentcell.nn.counts import Dispersion, Link, NegativeBinomial
 from latentcell.nn.inputs import EncoderInput
@@ -26,7 +25,7 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH
-from ._cells import matrix_of, place_of
+from ._cells import kind_of
 from ._likelihood import AbstractLikelihoodModel
 from ._sound import check_results, check_units
 
@@ -169,8 +168,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         """What kind of numbers the cells hold, which `argument` is decided by."""
         if self.adata is None:
             raise DataError(f"{argument}='auto' needs cells to look at")
-        names = (self.adata.obs_names, self.adata.var_names)
-        return matrix_kind(matrix_of(self.adata, self.spec.layer), *names, where=place_of(self.spec.layer))
+        return kind_of(self.adata, self.spec.layer)
 
     def _encoder_input(self, network: Network, likelihood: Likelihood) -> EncoderInput:
         """What the encoder sees of a cell."""
@@ -189,10 +187,16 @@ class AbstractEncoder(AbstractLikelihoodModel):
             name = _LIKELIHOOD_OF_KIND[self._kind_of_data("gene_likelihood")]
             self.params = self.params | {"gene_likelihood": name}
         if name not in LIKELIHOODS:
-            raise DataError(f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}")
+            raise DataError(
+                f"gene_likelihood must be 'auto' or one of {sorted(LIKELIHOODS)}, got {name!r}."
+                f"{nearest(name, LIKELIHOODS)}"
+            )
         kind, n_genes, by = LIKELIHOODS[name], len(self.spec.genes), network.dispersion
         if by not in get_args(Dispersion):
-            raise DataError(f"dispersion must be one of {get_args(Dispersion)}, got {by!r}")
+            raise DataError(
+                f"dispersion must be one of {get_args(Dispersion)}, got {by!r}."
+                f"{nearest(by, get_args(Dispersion))}"
+            )
         if issubclass(kind, NegativeBinomial):
             n_groups = 0
             if by == "gene-batch":
@@ -330,6 +334,18 @@ class AbstractEncoder(AbstractLikelihoodModel):
     def _latent_detail(self) -> str:
         """What the drawing of the model says at the code."""
 
+    def _codes(
+        self,
+        read: Callable[[Code, Batch], Tensor],
+        adata: AnnData | None,
+        indices: Indices,
+        batch_size: int | None,
+    ) -> np.ndarray:
+        """What `read` makes of codes without noise, in larger batches: nothing is cells x genes there."""
+        if batch_size is None:
+            batch_size = min(4096, max(INFERENCE_BATCH, 2**23 // len(self.spec.genes)))
+        return self._map(read, adata, indices, batch_size)
+
     def _map(
         self,
         read: Callable[[Code, Batch], Tensor],
@@ -369,7 +385,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         rows = rows_of(indices, cells.n_obs)
         device = self.module.device
         done = 0
-        for batch in CellLoader(cells, rows, batch_size):
+        for batch in CellLoader(cells, rows, batch_size, sparse_cells=True):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             # a seed per batch, so that between two of them the caller has its own random state
             batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])

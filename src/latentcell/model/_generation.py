@@ -12,7 +12,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 
 from latentcell import _keys
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 from ._cells import DataSpec
 from ._streams import check_out, write_rows
@@ -32,7 +32,9 @@ CHUNK = 1024
 def check_choice(argument: str, value: Any, choices: Sequence[str]) -> None:
     """Refuse what is not among the choices."""
     if value not in choices:
-        raise DataError(f"{argument} must be one of {tuple(choices)}, got {value!r}")
+        raise DataError(
+            f"{argument} must be one of {tuple(choices)}, got {value!r}.{nearest(value, choices)}"
+        )
 
 
 def check_output(output: str, *, counts: bool) -> None:
@@ -77,7 +79,10 @@ def wanted_labels(spec: DataSpec, n_cells: int | None, labels: Labels) -> list |
         wanted = list(labels)
     unknown = sorted({repr(name) for name in wanted if name not in spec.labels})
     if unknown:
-        raise DataError(f"labels: {', '.join(unknown)} unknown to the model; it knows {spec.labels}")
+        raise DataError(
+            f"labels: {', '.join(unknown)} unknown to the model; it knows {spec.labels}."
+            f"{nearest([name for name in wanted if name not in spec.labels], spec.labels)}"
+        )
     if n_cells is not None and n_cells != len(wanted):
         raise DataError(f"n_cells={n_cells}, but labels name {len(wanted)} cells; leave n_cells out")
     if not wanted:
@@ -92,7 +97,9 @@ def batch_code(spec: DataSpec, batch: Any) -> int | None:
     if spec.batch is None:
         raise DataError("batch needs a model with setup_anndata(batch_key=...)")
     if batch not in spec.batch:
-        raise DataError(f"batch: {batch!r} is not a batch; there are {spec.batch}")
+        raise DataError(
+            f"batch: {batch!r} is not a batch; there are {spec.batch}.{nearest(batch, spec.batch)}"
+        )
     return spec.batch.index(batch)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentcell._codes import checked_dims
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Batch
 from latentcell.nn.counts import CountLikelihood, ZeroInflatedNegativeBinomial
 from latentcell.nn.latents import Code
@@ -170,7 +170,10 @@ class AbstractJacobian(AbstractExpression):
         if scale is None:
             return "log1p" if self._is_count else "data"
         if scale not in get_args(EffectScale):
-            raise DataError(f"scale must be one of {get_args(EffectScale)}, got {scale!r}")
+            raise DataError(
+                f"scale must be one of {get_args(EffectScale)}, got {scale!r}."
+                f"{nearest(scale, get_args(EffectScale))}"
+            )
         if self._is_count == (scale == "data"):
             fitting = "'log1p' or 'log'" if self._is_count else "'data'"
             raise DataError(f"scale={scale!r}: for the likelihood {self.gene_likelihood!r} use {fitting}")

@@ -72,7 +72,7 @@ class AbstractVariational(AbstractGenerative):
             return self._posterior(adata, indices, batch_size)
         if not give_mean:
             return self._sampled(adata, indices, batch_size, seed)
-        return self._map(lambda code, batch: code.mean, adata, indices, batch_size)
+        return self._codes(lambda code, batch: code.mean, adata, indices, batch_size)
 
     def get_elbo(
         self,

@@ -124,7 +124,7 @@ class SAUCIE(AbstractDeterministic):
         Unassigned is whose binary code fewer than `min_cells` training cells have (default: 0.5 %, at least
         2). Other arguments: see :meth:`get_latent_representation`.
         """
-        codes = self._map(lambda code, batch: self._layer.codes(code.mode), adata, indices, batch_size)
+        codes = self._codes(lambda code, batch: self._layer.codes(code.mode), adata, indices, batch_size)
         n_cells = int(self._layer.counts.sum())
         least = max(2, round(RARE * n_cells)) if min_cells is None else min_cells
         return self._layer.clusters(least).cpu().numpy()[codes]

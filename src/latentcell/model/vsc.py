@@ -240,7 +240,7 @@ class VSC(AbstractVariational):
         NotTrainedError, DataError
             See :meth:`get_latent_representation`.
         """
-        return self._map(lambda code, batch: code.qz.probs, adata, indices, batch_size)  # type: ignore[union-attr]
+        return self._codes(lambda code, batch: code.qz.probs, adata, indices, batch_size)  # type: ignore[union-attr]
 
     def get_loadings(self) -> np.ndarray:
         """Weight of each gene in each dimension: what one unit of the code adds to the decoder's output.

@@ -17,10 +17,10 @@ from matplotlib.lines import Line2D
 
 from latentcell import _keys
 from latentcell._checks import matrix_kind
+from latentcell._colors import check_layer, listed
 from latentcell._errors import DataError
 
 from ._canvas import rasterize
-from ._colors import check_layer, listed
 from ._embedding import _basis_title, _coordinates, _label_axes
 from ._points import (
     Coloring,

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from latentcell._checks import layer_names
-from latentcell._errors import DataError
+from latentcell._colors import listed
+from latentcell._errors import DataError, nearest
 
-from ._colors import listed
 from ._layers import check_room, gene_values, layer_keys, layer_titles
 from ._points import (
     Coloring,
@@ -152,6 +152,7 @@ def _values(adata: AnnData, key: str | None, x: str, y: str, log1p: bool) -> np.
         raise DataError(
             f"layers: {key!r} is neither in adata.layers, which has: {listed(layer_names(adata.layers))}; "
             f"nor a data frame in adata.obsm, which has: {listed(frames)}."
+            f"{nearest(key, [*layer_names(adata.layers), *frames])}"
         )
     where = key or "X"
     if not np.isfinite(values).all():
@@ -168,7 +169,10 @@ def _positions(names: pd.Index, x: str, y: str, where: str) -> list[int]:
     genes = {"x": x, "y": y}
     missing = [f"{argument}={gene!r}" for argument, gene in genes.items() if gene not in names]
     if missing:
-        raise DataError(f"{' and '.join(missing)}: not among {where}, such as {listed(names[:3])}.")
+        raise DataError(
+            f"{' and '.join(missing)}: not among {where}, such as {listed(names[:3])}."
+            f"{nearest([gene for gene in genes.values() if gene not in names], names)}"
+        )
     found = [np.flatnonzero(names == gene) for gene in genes.values()]
     for (argument, gene), at in zip(genes.items(), found, strict=True):
         if len(at) > 1:

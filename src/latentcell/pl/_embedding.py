@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from sklearn.cluster import KMeans
 
-from latentcell._errors import DataError
+from latentcell._colors import default_colors, label_colors, obs_labels, other_colors
+from latentcell._errors import DataError, nearest
 
 from ._canvas import has_frame, part
-from ._colors import default_colors, label_colors, obs_labels, other_colors
 from ._points import (
     Coloring,
     are_short,
@@ -190,7 +190,7 @@ def _obsm_key(adata: AnnData, basis: str) -> str:
         if key in adata.obsm:
             return key
     keys = ", ".join(map(repr, adata.obsm)) or "none"
-    raise DataError(f"basis={basis!r} is not in adata.obsm, which has: {keys}.")
+    raise DataError(f"basis={basis!r} is not in adata.obsm, which has: {keys}.{nearest(basis, adata.obsm)}")
 
 
 def _coordinates(adata: AnnData, key: str, n: int) -> np.ndarray:

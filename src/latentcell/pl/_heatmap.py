@@ -12,10 +12,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from latentcell import _keys
+from latentcell._colors import MISSING, MISSING_COLOR, check_layer, label_colors, obs_labels
 from latentcell._errors import DataError
 
 from ._canvas import spread
-from ._colors import MISSING, MISSING_COLOR, check_layer, label_colors, obs_labels
 from ._matrix import chosen_genes, chosen_rows, dense_values, order_by_group
 
 _MOST_GENE_NAMES = 60

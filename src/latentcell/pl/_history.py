@@ -1,8 +1,6 @@
 """Training curves."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,25 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from latentcell._errors import DataError
-
-_SPLIT = re.compile(
-    r"^(?P<before>train|validation|val|test)_(?P<rest>.+)$|^(?P<name>.+)_(?P<after>train|validation|val|test)$"
-)
-_SPLITS = ("train", "validation", "test")
-_WORDS = {"kl": "KL", "elbo": "ELBO", "mmd": "MMD", "lr": "learning rate"}
-
-
-@dataclass
-class _Panel:
-    """One quantity and its curves by split; the split of a schedule or weight is ''."""
-
-    quantity: str
-    curves: list[tuple[str, pd.Series]] = field(default_factory=list)
-
-    @property
-    def is_schedule(self) -> bool:
-        return all(split == "" for split, _ in self.curves)
+from latentcell._curves import SPLITS, Panel, curves_of, panels_of, title_of
 
 
 def history(
@@ -80,7 +60,7 @@ def history(
     >>> lc.pl.history(curves, "elbo", log=True).get_yscale()
     'log'
     """
-    panels = _panels(_curves(history), keys, first_only=ax is not None and keys is None)
+    panels = panels_of(curves_of(history), keys, first_only=ax is not None and keys is None)
     if ax is not None:
         _draw_together(ax, panels, log)
         return ax
@@ -110,81 +90,7 @@ def history(
     return figure
 
 
-def _curves(history: Any) -> dict[str, pd.Series]:
-    """The history as one series of finite length per key."""
-    found = history if isinstance(history, Mapping) else getattr(history, "history", None)
-    if not isinstance(found, Mapping):
-        raise DataError(
-            "history: expected a trained model with `.history`, or a mapping from keys to data frames; "
-            f"got {type(history).__name__}. Train the model first: model.train()."
-        )
-    if not found:
-        raise DataError("history: it is empty. Train the model first: model.train().")
-    return {str(key): _series(str(key), value) for key, value in found.items()}
-
-
-def _series(key: str, value: Any) -> pd.Series:
-    if isinstance(value, pd.DataFrame):
-        if value.shape[1] != 1:
-            raise DataError(
-                f"history[{key!r}] has {value.shape[1]} columns; a data frame of one column is expected."
-            )
-        value = value.iloc[:, 0]
-    try:
-        return pd.Series(value).astype(float).dropna()
-    except (TypeError, ValueError) as error:
-        raise DataError(f"history[{key!r}] holds what is not a number: {error}") from error
-
-
-def _parse(key: str) -> tuple[str, str]:
-    """Quantity, split of a key: ``"kl_local_train" -> ("kl_local", "train")``, ``"beta" -> ("beta", "")``."""
-    step = key.endswith("_step")
-    match = _SPLIT.match(key.removesuffix("_epoch").removesuffix("_step"))
-    if match is None:
-        return key, ""
-    split = match["before"] or match["after"]
-    quantity = match["rest"] or match["name"]
-    return quantity + "_per_step" * step, "validation" if split == "val" else split
-
-
-def _panels(
-    curves: Mapping[str, pd.Series], keys: str | Sequence[str] | None, *, first_only: bool
-) -> list[_Panel]:
-    """The chosen curves grouped by quantity; by default the loss first and the schedules last."""
-    parsed = {key: _parse(key) for key in curves}
-    chosen = list(curves)
-    if keys is not None:
-        chosen = []
-        for wanted in [keys] if isinstance(keys, str) else keys:
-            matches = (
-                [wanted] if wanted in curves else [key for key, (name, _) in parsed.items() if name == wanted]
-            )
-            if not matches:
-                raise DataError(
-                    f"keys: {wanted!r} is not in the history, which has: {', '.join(map(repr, curves))}."
-                )
-            chosen += [key for key in matches if key not in chosen]
-    panels: dict[str, _Panel] = {}
-    for key in chosen:
-        quantity, split = parsed[key]
-        panel = panels.setdefault(quantity, _Panel(quantity))
-        taken = any(split == other for other, _ in panel.curves)
-        panel.curves.append((key if taken else split, curves[key]))
-    ordered = list(panels.values())
-    for panel in ordered:
-        panel.curves.sort(key=lambda curve: _SPLITS.index(curve[0]) if curve[0] in _SPLITS else -1)
-    if keys is None:
-        ordered.sort(key=lambda panel: (panel.is_schedule, panel.quantity != "loss"))
-    if not ordered:
-        raise DataError("keys: name at least one key of the history, or leave it out to draw everything.")
-    return ordered[:1] if first_only else ordered
-
-
-def _title(quantity: str) -> str:
-    return " ".join(_WORDS.get(word.lower(), word) for word in re.split(r"[_\s]+", quantity))
-
-
-def _index_name(panel: _Panel) -> str:
+def _index_name(panel: Panel) -> str:
     return str(panel.curves[0][1].index.name or "epoch")
 
 
@@ -193,25 +99,25 @@ def _plot(ax: Axes, curve: pd.Series, **style: Any) -> None:
     ax.plot(curve.index.to_numpy(), curve.to_numpy(), marker="o" if len(curve) == 1 else None, **style)
 
 
-def _draw(ax: Axes, panel: _Panel, log: bool, *, legend: bool) -> None:
+def _draw(ax: Axes, panel: Panel, log: bool, *, legend: bool) -> None:
     for split, curve in panel.curves:
-        color = f"C{_SPLITS.index(split)}" if split in _SPLITS else "0.4"
-        _plot(ax, curve, label=split or _title(panel.quantity), color=color)
-    ax.set_title(_title(panel.quantity))
+        color = f"C{SPLITS.index(split)}" if split in SPLITS else "0.4"
+        _plot(ax, curve, label=split or title_of(panel.quantity), color=color)
+    ax.set_title(title_of(panel.quantity))
     _finish(ax, panel.curves, log)
     if legend and not panel.is_schedule:
         ax.legend(frameon=False)
 
 
-def _draw_together(ax: Axes, panels: Sequence[_Panel], log: bool) -> None:
+def _draw_together(ax: Axes, panels: Sequence[Panel], log: bool) -> None:
     """All curves in one Axes: a colour for each quantity, or for each split if there is one quantity."""
     if len(panels) == 1:
         _draw(ax, panels[0], log, legend=True)
     else:
-        styles = dict(zip(("", *_SPLITS), ("-", "-", "--", ":"), strict=True))
+        styles = dict(zip(("", *SPLITS), ("-", "-", "--", ":"), strict=True))
         for i, panel in enumerate(panels):
             for split, curve in panel.curves:
-                label = f"{_title(panel.quantity)}, {split}" if split else _title(panel.quantity)
+                label = f"{title_of(panel.quantity)}, {split}" if split else title_of(panel.quantity)
                 _plot(ax, curve, label=label, color=f"C{i}", linestyle=styles.get(split, "-."))
         _finish(ax, [curve for panel in panels for curve in panel.curves], log)
         ax.legend(frameon=False)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from latentcell import _keys
 from latentcell._codes import checked_dims, dimension_names, down
-from latentcell._errors import DataError
+from latentcell._colors import listed
+from latentcell._errors import DataError, nearest
 
-from ._colors import listed
 from ._layers import check_room
 
 _UP, _DOWN = "#b2182b", "#2166ac"
@@ -73,7 +73,10 @@ def latent_genes(
     ['dim_2', 'dim_0']
     """
     if key not in adata.uns:
-        raise DataError(f"key: uns has no {key!r}; first call lc.tl.rank_latent_genes(adata, model)")
+        raise DataError(
+            f"key: uns has no {key!r}; first call lc.tl.rank_latent_genes(adata, model)."
+            f"{nearest(key, adata.uns)}"
+        )
     if n_genes < 1 or ncols < 1:
         raise DataError(f"n_genes and ncols must be at least 1, got {n_genes} and {ncols}")
     names = _dimensions(adata.uns[key], dims)

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 
 from latentcell._codes import checked_dims, dimension_names, stored_codes, where_on
+from latentcell._colors import obs_labels
 from latentcell._errors import DataError
 
-from ._colors import obs_labels
 from ._matrix import order_by_group
 
 _LARGEST = 180.0

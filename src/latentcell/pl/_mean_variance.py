@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from scipy import sparse
 
 from latentcell._checks import as_csr, usable
+from latentcell._colors import check_layer
 from latentcell._errors import DataError
 
 from ._canvas import rasterize
-from ._colors import check_layer
 from ._layers import blocks, check_room, layer_keys, layer_titles
 
 _FLOORS = (1.0, 0.1)

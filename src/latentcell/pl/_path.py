@@ -9,10 +9,10 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from latentcell import _keys
+from latentcell._colors import default_colors
 from latentcell._errors import DataError
 
 from ._canvas import name_lines
-from ._colors import default_colors
 from ._embedding import coordinates_of, embedding
 from ._matrix import chosen_genes, decoded_values
 

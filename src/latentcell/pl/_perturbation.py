@@ -9,10 +9,10 @@ from anndata import AnnData
 from matplotlib.axes import Axes
 
 from latentcell._checks import check_numbers
-from latentcell._errors import DataError
+from latentcell._colors import listed
+from latentcell._errors import DataError, nearest
 
 from ._canvas import part
-from ._colors import listed
 
 
 def perturbation(
@@ -101,7 +101,10 @@ def perturbation(
 def _means(adata: AnnData, layer: str | None, name: str) -> np.ndarray:
     """Mean of each gene over cells (genes)."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layer={layer!r} is not in {name}.layers, which has: {listed(adata.layers)}.")
+        raise DataError(
+            f"layer={layer!r} is not in {name}.layers, which has: {listed(adata.layers)}."
+            f"{nearest(layer, adata.layers)}"
+        )
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         raise DataError(f"{name}.X is None; name the layer to draw.")

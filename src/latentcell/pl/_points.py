@@ -13,8 +13,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgba_array
 from matplotlib.lines import Line2D
 
+from latentcell._colors import MISSING, MISSING_COLOR, color_values, label_colors
+
 from ._canvas import rasterize
-from ._colors import MISSING, MISSING_COLOR, color_values, label_colors
 
 _LONGEST_MARK = 3
 """Clusters with longer names than this are named in the legend, not on their centroids."""

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 _MODEL_COLUMNS = ("embedding", "model")
 _NOT_METRICS = ("n_dims", "protocol", "seed")
@@ -128,7 +128,10 @@ def _summarise(
     if not len(table):
         raise DataError("table: it has no rows.")
     if index is not None and index not in [*table.columns, table.index.name]:
-        raise DataError(f"index={index!r} is not a column of the table, which has: {_listed(table.columns)}.")
+        raise DataError(
+            f"index={index!r} is not a column of the table, which has: {_listed(table.columns)}."
+            f"{nearest(index, table.columns)}"
+        )
     index = index or next((name for name in _MODEL_COLUMNS if name in table.columns), None)
     tidy = columns in table.columns and values in table.columns
     if not tidy:

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.stats import t as student
 
-from latentcell._errors import DataError
-
-from ._colors import default_colors, listed
+from latentcell._colors import default_colors, listed
+from latentcell._errors import DataError, nearest
 
 _RESULTS = ("seed", "metric", "factor", "value")
 _ALL = "all"
@@ -98,7 +97,9 @@ def disentanglement(
     wanted = [name for name in _DEFAULT if name in there] if wanted is None else list(wanted)
     for name in wanted:
         if name not in there:
-            raise DataError(f"metrics: {name!r} is not in the table, which has: {listed(there)}.")
+            raise DataError(
+                f"metrics: {name!r} is not in the table, which has: {listed(there)}.{nearest(name, there)}"
+            )
     if not wanted:
         raise DataError(f"name metrics to draw; the table has: {listed(there)}.")
     if ax is not None and len(wanted) > 1:
@@ -199,7 +200,10 @@ def _settings(table: pd.DataFrame, x: str | None, hue: str | None) -> tuple[pd.D
     x = settings[0] if x is None and settings else x
     for argument, name in (("x", x), ("hue", hue)):
         if name not in settings and not (argument == "hue" and name is None):
-            raise DataError(f"{argument}={name!r} is not a setting of the table: {listed(settings)}.")
+            raise DataError(
+                f"{argument}={name!r} is not a setting of the table: {listed(settings)}."
+                f"{nearest(name, settings)}"
+            )
     if x == hue:
         raise DataError(f"x and hue are both {x!r}; name two settings.")
     words = {}
@@ -217,7 +221,9 @@ def _factors(table: pd.DataFrame, metrics: list[str], factors: Collection[str] |
         return there if factors else []
     for name in factors:
         if name not in there:
-            raise DataError(f"factors: {name!r} is not in the table, which has: {listed(there)}.")
+            raise DataError(
+                f"factors: {name!r} is not in the table, which has: {listed(there)}.{nearest(name, there)}"
+            )
     return list(factors)
 
 

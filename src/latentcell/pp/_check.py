@@ -3,7 +3,7 @@
 from anndata import AnnData
 
 from latentcell._checks import check_matrix
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 
 def check_counts(adata: AnnData, *, layer: str | None = None) -> None:
@@ -57,7 +57,9 @@ def expression(adata: AnnData, layer: str | None):
         return adata.X, "X"
     if layer not in adata.layers:
         have = ", ".join(repr(key) for key in adata.layers if key is not None) or "none"
-        raise DataError(f"layer={layer!r} is not in adata.layers (there: {have}).")
+        raise DataError(
+            f"layer={layer!r} is not in adata.layers (there: {have}).{nearest(layer, adata.layers)}"
+        )
     return adata.layers[layer], f"layers[{layer!r}]"
 
 

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from latentcell import _keys
 from latentcell._checks import matrix_kind
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model._base import AbstractModel
 from latentcell.model._cells import match_genes, matrix_of, place_of
 from latentcell.model._encoder import AbstractEncoder
@@ -213,7 +213,8 @@ def _missing(
     """How many cells each group lacks, in the order of the categories; groups that lack none are left out."""
     if key not in adata.obs:
         raise DataError(
-            f"obs has no {key!r}, the labels_key of the model; its columns are {list(adata.obs.columns)}"
+            f"obs has no {key!r}, the labels_key of the model; its columns are {list(adata.obs.columns)}."
+            f"{nearest(key, adata.obs)}"
         )
     column = adata.obs[key].astype("category")
     sizes = {
@@ -224,7 +225,10 @@ def _missing(
     if isinstance(target, Mapping):
         unknown = [group for group in target if group not in (model.spec.labels or [])]
         if unknown:
-            raise DataError(f"target: {unknown} unknown to the model; it knows {model.spec.labels}")
+            raise DataError(
+                f"target: {unknown} unknown to the model; it knows {model.spec.labels}."
+                f"{nearest(unknown, model.spec.labels or [])}"
+            )
         totals = dict(target)
     elif isinstance(target, str):
         if target != "balance":

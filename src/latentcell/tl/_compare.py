@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell import metrics
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.metrics.clustering import RESOLUTIONS, Average
 
 Protocol = Literal["kmeans_tsne", "leiden"]
@@ -96,7 +96,10 @@ def compare(
     if not protocols or not seeds:
         raise DataError("protocol and seeds must not be empty.")
     if groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+        raise DataError(
+            f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(groupby, adata.obs)}"
+        )
     labelled = adata.obs[groupby].notna().to_numpy()
     labels = adata.obs[groupby].to_numpy()[labelled]
     if len(set(labels)) < 2:
@@ -156,7 +159,10 @@ def _embeddings(adata: AnnData, keys: Any) -> dict[str, list[np.ndarray]]:
 def _array(adata: AnnData, name: str, run: Any) -> np.ndarray:
     if isinstance(run, str):
         if run not in adata.obsm:
-            raise DataError(f"{run!r} is not in adata.obsm (there: {', '.join(adata.obsm) or 'nothing'}).")
+            raise DataError(
+                f"{run!r} is not in adata.obsm (there: {', '.join(adata.obsm) or 'nothing'})."
+                f"{nearest(run, adata.obsm)}"
+            )
         run = adata.obsm[run]
     z = np.asarray(run)
     if z.ndim != 2 or len(z) != adata.n_obs:

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell import _keys
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import DCA
 from latentcell.model._streams import check_out
 
@@ -130,7 +130,9 @@ def denoise(
 
 def _check_scale(scale: str) -> None:
     if scale not in get_args(Scale):
-        raise DataError(f"scale must be one of {get_args(Scale)}, got {scale!r}")
+        raise DataError(
+            f"scale must be one of {get_args(Scale)}, got {scale!r}.{nearest(scale, get_args(Scale))}"
+        )
 
 
 def _check_genes(adata: AnnData, genes: Sequence[str] | None) -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 from latentcell import _keys
 from latentcell._checks import check_numbers, layer_names, usable
 from latentcell._codes import active_dims, dimension_names, down, stored_codes, where_on
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.metrics.dimensions import dimension_aurocs
 
 _BLOCK = 2**22
@@ -21,7 +21,7 @@ _BLOCK = 2**22
 def describe_latent(
     adata: AnnData,
     key: str,
-    groupby: str,
+    groupby: str | None = None,
     *,
     genes_key: str | None = None,
     n_genes: int = 5,
@@ -37,7 +37,8 @@ def describe_latent(
     key
         ``obsm`` key of the codes, e.g. ``"X_vsc"``.
     groupby
-        ``obs`` column of groups. Cells without a label count for everything but the groups.
+        ``obs`` column of groups. Cells without a label count for everything but the groups. None leaves out
+        the columns of groups.
     genes_key
         ``uns`` key of what :func:`latentcell.tl.rank_latent_genes` wrote of these codes. None takes
         ``"rank_latent_genes"`` if it is of these codes, and else leaves the columns of genes out.
@@ -109,34 +110,47 @@ def describe_latent(
     (['group1', 'group2', 'group3'], 1.0)
     """
     codes = stored_codes(adata, key)
-    if groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+    if groupby is not None and groupby not in adata.obs:
+        raise DataError(
+            f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(groupby, adata.obs)}"
+        )
     if n_genes < 1:
         raise DataError(f"n_genes must be at least 1, got {n_genes}")
     names = dimension_names(codes.shape[1])
     on = where_on(adata, key, codes, threshold)
     active = active_dims(adata, key, codes)
-    shares, aurocs = _by_group(adata.obs[groupby], codes, on, names, groupby)
-    aurocs.loc[~active] = np.nan
-    positive = bool((codes[:, active] >= 0).all())
-    merit = aurocs if positive else aurocs.where(aurocs >= 0.5, 1 - aurocs)
-    best = _largest(merit, 0.5)
+    about, by_group = {}, []
+    if groupby is not None:
+        shares, aurocs = _by_group(adata.obs[groupby], codes, on, names, groupby)
+        aurocs.loc[~active] = np.nan
+        about = _best_groups(shares, aurocs, positive=bool((codes[:, active] >= 0).all()))
+        by_group = [shares.add_prefix("on: "), aurocs.add_prefix("auroc: ")]
     correlation = _other_correlations(codes, active)
     described = {
         "std": codes.std(axis=0),
         "active": active,
         "on_fraction": on.mean(axis=0),
-        "best_group": best,
-        "auroc": merit.max(axis=1).to_numpy(),
-        "direction": np.where(best == "", "", np.where(best == _largest(aurocs, 0.5), "high", "low")),
-        "on_group": _largest(shares, 0.0),
+        **about,
         **_genes(adata, key, genes_key, names, n_genes, active),
         "variance_explained": np.where(active, _variance_explained(adata, codes, layer), np.nan),
         "redundancy": np.where(active, correlation.max(axis=1), np.nan),
         "redundant_with": _largest(pd.DataFrame(correlation, names, names), 0.0),
     }
-    table = pd.DataFrame(described, index=shares.index)
-    return pd.concat([table, shares.add_prefix("on: "), aurocs.add_prefix("auroc: ")], axis=1)
+    table = pd.DataFrame(described, index=pd.Index(names, name="dimension"))
+    return pd.concat([table, *by_group], axis=1)
+
+
+def _best_groups(shares: pd.DataFrame, aurocs: pd.DataFrame, *, positive: bool) -> dict[str, np.ndarray]:
+    """Group that each dimension tells best, how well, by which values, and where it is on most."""
+    merit = aurocs if positive else aurocs.where(aurocs >= 0.5, 1 - aurocs)
+    best = _largest(merit, 0.5)
+    return {
+        "best_group": best,
+        "auroc": merit.max(axis=1).to_numpy(),
+        "direction": np.where(best == "", "", np.where(best == _largest(aurocs, 0.5), "high", "low")),
+        "on_group": _largest(shares, 0.0),
+    }
 
 
 def _by_group(
@@ -230,7 +244,10 @@ def _variance_explained(adata: AnnData, codes: np.ndarray, layer: str | None) ->
 def row_blocks(adata: AnnData, layer: str | None) -> Iterator[tuple[slice, Any]]:
     """The matrix by rows, in double precision; no file is read and no sparse matrix made dense as a whole."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layers has no {layer!r} (layer); there are {layer_names(adata.layers)}.")
+        raise DataError(
+            f"layers has no {layer!r} (layer); there are {layer_names(adata.layers)}."
+            f"{nearest(layer, adata.layers)}"
+        )
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix whose variance is explained with layer=")

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 
 from latentcell import _keys
 from latentcell._codes import varying_dims
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, DisentangledVAE
 from latentcell.model._variational import AbstractVariational
 
@@ -208,7 +208,10 @@ def direction_of(adata: AnnData, model: Any, direction: str | np.ndarray, key: s
             )
         names = [str(name) for name in adata.uns[key]["names"]]
         if direction not in names:
-            raise DataError(f"direction={direction!r} is not in adata.uns[{key!r}]; there are {names[:20]}")
+            raise DataError(
+                f"direction={direction!r} is not in adata.uns[{key!r}]; there are {names[:20]}."
+                f"{nearest(direction, names)}"
+            )
         direction = adata.uns[key]["directions"][names.index(direction)]
     vector = np.asarray(direction, dtype=np.float64)
     if vector.shape != (model._n_latent,) or not np.isfinite(vector).all():

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from latentcell import _keys
 from latentcell._codes import is_down
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 GeneSets = Mapping[str, Sequence[str]] | str | os.PathLike
 
@@ -113,7 +113,10 @@ def enrich_latent_genes(
 def _scores(adata: AnnData, key: str) -> pd.DataFrame:
     """Scores of all ranked genes (groups x genes)."""
     if key not in adata.uns:
-        raise DataError(f"key: uns has no {key!r}; first call lc.tl.rank_latent_genes(adata, model)")
+        raise DataError(
+            f"key: uns has no {key!r}; first call lc.tl.rank_latent_genes(adata, model)."
+            f"{nearest(key, adata.uns)}"
+        )
     stored = adata.uns[key]
     names, scores = stored["names"], stored["scores"]
     if len(names) < stored["params"]["n_ranked"]:

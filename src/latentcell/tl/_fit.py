@@ -7,7 +7,8 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._checks import layer_names
-from latentcell._errors import DataError
+from latentcell._disk import columns
+from latentcell._errors import DataError, nearest
 from latentcell.model import (
     AE,
     CVAE,
@@ -80,18 +81,22 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
         raise DataError("gene names are not unique; first call adata.var_names_make_unique()")
     if layer is not None and layer not in adata.layers:
         there = layer_names(adata.layers)
-        raise DataError(f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X.")
+        raise DataError(
+            f"layers has no {layer!r}; there are {there}. Name one with layer=, or None for X."
+            f"{nearest(layer, there)}"
+        )
     for argument, key in keys.items():
         if key is not None and key not in adata.obs:
-            raise DataError(f"obs has no {key!r} ({argument}); its columns are {list(adata.obs.columns)}")
+            raise DataError(
+                f"obs has no {key!r} ({argument}); its columns are {list(adata.obs.columns)}."
+                f"{nearest(key, adata.obs)}"
+            )
     genes = _genes(adata, mask_var)
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix to model with layer=")
     if genes is not None:
-        matrix = matrix[:, genes]
-    if adata.isbacked and layer is None and genes is None:
-        matrix = adata.to_memory().X
+        matrix = columns(matrix, np.flatnonzero(genes))
     obs = adata.obs[list(dict.fromkeys(key for key in keys.values() if key is not None))].copy()
     var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
     if layer is None:
@@ -106,7 +111,10 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
         return None
     if isinstance(mask_var, str):
         if mask_var not in adata.var:
-            raise DataError(f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}")
+            raise DataError(
+                f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}."
+                f"{nearest(mask_var, adata.var)}"
+            )
         mask_var = adata.var[mask_var].to_numpy()
     mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):

@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from latentcell import _keys
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, DisentangledVAE
 from latentcell.model._generation import check_choice
 
@@ -289,7 +289,10 @@ def _cells_of(adata: AnnData, key: str | None, group: Any, argument: str) -> np.
             "groupby is needed: the model was set up without labels_key; name the obs column of the groups"
         )
     if key not in adata.obs:
-        raise DataError(f"groupby={key!r} is not a column of adata.obs (there: {', '.join(adata.obs)})")
+        raise DataError(
+            f"groupby={key!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(key, adata.obs)}"
+        )
     rows = np.flatnonzero((adata.obs[key] == group).to_numpy(dtype=bool, na_value=False))
     if len(rows) and len(cell):
         raise DataError(f"{argument}={group!r} is both a group of {key!r} and a cell; pass a code")

@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 from latentcell.model._cells import gene_positions, match_genes
 from latentcell.model._encoder import AbstractEncoder
@@ -304,7 +304,10 @@ def _groups_of(adata: AnnData, groupby: str | None) -> np.ndarray:
     if groupby is None:
         return np.zeros(adata.n_obs, dtype=np.int64)
     if groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})")
+        raise DataError(
+            f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(groupby, adata.obs)}"
+        )
     codes = pd.Categorical(adata.obs[groupby]).codes.astype(np.int64)
     if not (codes >= 0).any():
         raise DataError(f"groupby: no cell has a value in obs[{groupby!r}]")

@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from latentcell import _keys
 from latentcell._codes import checked_dims, dimension_names, down
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 from latentcell.model._jacobian import AbstractJacobian, EffectScale
 
@@ -172,7 +172,10 @@ def _check(adata: AnnData, model: Any, direction: str, n_genes: int | None) -> N
             "adata is a view, results would be lost; first make it your own: adata = adata.copy()"
         )
     if direction not in get_args(Direction):
-        raise DataError(f"direction must be one of {get_args(Direction)}, got {direction!r}")
+        raise DataError(
+            f"direction must be one of {get_args(Direction)}, got {direction!r}."
+            f"{nearest(direction, get_args(Direction))}"
+        )
     if n_genes is not None and n_genes < 1:
         raise DataError(f"n_genes must be at least 1, or None for all, got {n_genes}")
 
@@ -184,6 +187,7 @@ def _default_rep(adata: AnnData, model: Any) -> str:
         there = ", ".join(adata.obsm) or "nothing"
         raise DataError(
             f"adata.obsm has no {key!r} (there: {there}); say where this model's codes are with use_rep="
+            f".{nearest(key, adata.obsm)}"
         )
     return key
 

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from latentcell import __version__, _keys
 from latentcell._checks import check_matrix
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, DisentangledVAE, ScGen
 from latentcell.model._arithmetic import (
     Contrast,
@@ -218,7 +218,9 @@ def _without_model(
 def log_values(adata: AnnData, layer: str | None) -> np.ndarray:
     """Log-normalised values (cells x genes, float64); counts are refused."""
     if layer is not None and layer not in adata.layers:
-        raise DataError(f"layers has no {layer!r} (layer); there are {list(adata.layers)}")
+        raise DataError(
+            f"layers has no {layer!r} (layer); there are {list(adata.layers)}.{nearest(layer, adata.layers)}"
+        )
     matrix = adata.X if layer is None else adata.layers[layer]
     where = "X" if layer is None else f"layers[{layer!r}]"
     if matrix is None:

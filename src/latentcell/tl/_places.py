@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from latentcell import _keys
 from latentcell._codes import stored_codes
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.model._adversarial import AbstractAdversarial
 from latentcell.model._cells import DataSpec, match_genes
 from latentcell.model._encoder import AbstractEncoder
@@ -139,7 +139,8 @@ def _labels(adata: AnnData, spec: DataSpec) -> np.ndarray:
 def _column(adata: AnnData, key: str) -> np.ndarray:
     if key not in adata.obs:
         raise DataError(
-            f"obs has no {key!r}, which the model was set up with (there: {', '.join(adata.obs)})"
+            f"obs has no {key!r}, which the model was set up with (there: {', '.join(adata.obs)})."
+            f"{nearest(key, adata.obs)}"
         )
     return adata.obs[key].to_numpy()
 

@@ -16,7 +16,7 @@ from anndata import AnnData
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from latentcell._errors import DataError, TrainingDivergedError
+from latentcell._errors import DataError, TrainingDivergedError, nearest
 
 from ._fit import Mask, fit, selection
 from ._sweep_judge import Judge, Score, fingerprint
@@ -201,7 +201,8 @@ def _check_names(model_class: type, names: list[str], model_args: Settings) -> N
     known = set(inspect.signature(model_class).parameters) - {"adata", "registry", "seed"}
     if unknown := sorted((set(names) | set(model_args)) - known):
         raise DataError(
-            f"{unknown} are no arguments of {model_class.__name__}; they are {', '.join(sorted(known))}"
+            f"{unknown} are no arguments of {model_class.__name__}; they are {', '.join(sorted(known))}."
+            f"{nearest(unknown, known)}"
         )
 
 

@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell import __version__, metrics
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 from latentcell.metrics._factors import check_codes_and_factors
 from latentcell.metrics.disentanglement import BEST, DCI_METRICS
 
@@ -136,7 +136,10 @@ def _table(adata: AnnData, factors: Any) -> pd.DataFrame:
 
 def _groups(adata: AnnData, groupby: str) -> pd.Series:
     if groupby not in adata.obs:
-        raise DataError(f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)}).")
+        raise DataError(
+            f"groupby={groupby!r} is not a column of adata.obs (there: {', '.join(adata.obs)})."
+            f"{nearest(groupby, adata.obs)}"
+        )
     groups = adata.obs[groupby]
     if groups.nunique() < 2:
         raise DataError(f"groupby: adata.obs[{groupby!r}] has fewer than two groups")

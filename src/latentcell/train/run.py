@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from latentcell._errors import TrainingDivergedError
 
 from .adversarial import AdversarialPlan
 from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
+from .distributed import Together, several_processes, strategy_of
 from .loading import CellLoader
 from .plan import TrainingPlan
 from .progress import ProgressBar
@@ -62,6 +63,7 @@ def fit(
     max_epochs: int,
     accelerator: str,
     devices: int | str | list[int],
+    strategy: str,
     precision: Any,
     gradient_clip: float | None,
     early_stopping_patience: int | None,
@@ -69,6 +71,8 @@ def fit(
     progress_title: str | None,
     checkpoint_dir: Path | None,
     resume: bool,
+    callbacks: Sequence[Callback] = (),
+    logger: Any = False,
 ) -> bool:
     """Run the plan; return whether it was interrupted (Ctrl-C). The plan's module is trained in place.
 
@@ -82,6 +86,8 @@ def fit(
         Passes over the training cells.
     accelerator, devices, precision
         Lightning's; ``devices="auto"`` takes one.
+    strategy
+        Of several devices: see :func:`latentcell.train.distributed.strategy_of`.
     gradient_clip
         Largest norm of the gradient; None does not clip.
     early_stopping_patience
@@ -95,20 +101,36 @@ def fit(
         Folder that receives ``last.ckpt`` after every epoch.
     resume
         Go on from that checkpoint if it is there.
+    callbacks, logger
+        Lightning's, beside the run's own; loggers get each epoch's record.
 
     Raises
     ------
     ModelFileError
         If the checkpoint is damaged, or of another run.
     """
-    callbacks: list[Callback] = []
     best = BestWeights()
+
+    def results() -> dict[str, Any]:
+        return {
+            "records": plan.records,
+            "weights": _module(plan).state_dict(),
+            "best": best.state_dict(),
+        }
+
+    def take(found: dict[str, Any]) -> None:
+        plan.records = found["records"]
+        _module(plan).load_state_dict(found["weights"])
+        best.load_state_dict(found["best"])
+
+    together = Together(train, validation, seed=seed, max_epochs=max_epochs, results=results)
+    all_callbacks: list[Callback] = [together, *callbacks]
     if early_stopping_patience is not None:
-        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
+        all_callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
-        callbacks.append(ProgressBar(progress_title))
+        all_callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
-        callbacks.append(
+        all_callbacks.append(
             # save_last=True would write nothing here: Lightning then saves "last" only beside another
             # checkpoint
             ModelCheckpoint(
@@ -120,6 +142,8 @@ def fit(
             )
         )
     plan.on_epoch, plan.names = train.set_epoch, train.names
+    if isinstance(plan, TrainingPlan):
+        plan.weight = train.weight
     plan.run = plan.run | {
         "seed": seed,
         "batch size": train.batch_size,
@@ -133,14 +157,16 @@ def fit(
         checkpoint = checkpoint_dir / CHECKPOINT
         check_fits(checkpoint, read_checkpoint(checkpoint), plan.state_dict(), plan.run)
     with _quiet(), local_random_state(seed):
+        several = strategy_of(strategy, devices)
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
-            devices=1 if devices == "auto" else devices,
+            devices=1 if devices == "auto" and several == "auto" else devices,
+            strategy=several,
             precision=precision,
             gradient_clip_val=gradient_clip,
-            callbacks=callbacks,
-            logger=False,
+            callbacks=all_callbacks,
+            logger=logger,
             enable_checkpointing=checkpoint_dir is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -148,7 +174,8 @@ def fit(
             plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
         try:
-            trainer.fit(plan, train, validation, ckpt_path=checkpoint)
+            with several_processes(trainer, plan, together, checkpoint_dir, take):
+                trainer.fit(plan, train, validation, ckpt_path=checkpoint)
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
@@ -188,5 +215,10 @@ def local_random_state(seed: int) -> Iterator[None]:
     """Seed torch for the length of a run and give the caller's random state back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        if devices or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:
+            # the same draws; torch.manual_seed would also note the seed, with a whole stack trace, for each
+            # kind of device that is not there
+            torch.default_generator.manual_seed(seed)
         yield

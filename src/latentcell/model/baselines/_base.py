@@ -13,7 +13,7 @@ from scipy import sparse
 from scvi.model.base import BaseModelClass
 
 from latentcell import __version__, _keys
-from latentcell._checks import Kind, matrix_kind
+from latentcell._checks import Kind
 from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.model import _files, _sound
@@ -23,8 +23,7 @@ from latentcell.model._cells import (
     check_registrable,
     collect,
     gene_positions,
-    matrix_of,
-    place_of,
+    kind_of,
 )
 from latentcell.model._generation import (
     CHUNK,
@@ -40,6 +39,7 @@ from latentcell.model._generation import (
 )
 from latentcell.model._streams import check_out
 from latentcell.model._templates import Templates, split_tensors
+from latentcell.model._trained_on import checked, trained_on
 from latentcell.train.loading import Cells
 
 from ._groups import Draw, draw_in_order, groups_of, members_of
@@ -58,10 +58,13 @@ class AbstractBaseline(BaseModelClass):
         Arguments the model was built with.
     templates_
         Label, batch and number of cells of each group; None before :meth:`train`.
+    trained_on_
+        Which cells the model was fitted to, in numbers (no names); None before :meth:`train`.
     """
 
     is_trained_: bool
     templates_: Templates | None = None
+    trained_on_: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -78,8 +81,7 @@ class AbstractBaseline(BaseModelClass):
         self._kind: Kind = "counts"
         if adata is not None:
             if not counts_only:
-                matrix, where = matrix_of(adata, self.spec.layer), place_of(self.spec.layer)
-                self._kind = matrix_kind(matrix, adata.obs_names, adata.var_names, where=where)
+                self._kind = kind_of(adata, self.spec.layer)
             self._collect(adata, check=True)
         self._model_summary_string = f"{type(self).__name__} of {len(self.spec.genes)} genes"
 
@@ -138,6 +140,8 @@ class AbstractBaseline(BaseModelClass):
         groups = groups_of(cells)
         self._fit(cells, members_of(groups, cells), self.params["seed"] if seed is None else seed)
         self.templates_, self.is_trained_ = groups, True
+        rows = np.arange(cells.n_obs)
+        self.trained_on_ = trained_on(self.adata.obs_names, (rows, rows[:0]), self.params["seed"], None)
 
     def generate(
         self,
@@ -265,6 +269,8 @@ class AbstractBaseline(BaseModelClass):
             "history": None,
             "kind": self._kind,
         }
+        if self.trained_on_ is not None:
+            record["trained_on"] = self.trained_on_
         tensors: dict[str, torch.Tensor] = {}
         if self.templates_ is not None:
             arrays = {name: torch.from_numpy(np.array(values)) for name, values in self._arrays().items()}
@@ -301,6 +307,7 @@ class AbstractBaseline(BaseModelClass):
             if record["kind"] not in get_args(Kind):
                 raise ValueError(f"kind {record['kind']!r}")
             model._kind = record["kind"]
+            model.trained_on_ = checked(record.get("trained_on"))
             fitted, model.templates_ = split_tensors(tensors)
             model.is_trained_ = model.templates_ is not None
             if model.templates_ is not None:

@@ -12,7 +12,7 @@ from matplotlib.colors import is_color_like, to_hex, to_rgb
 from scanpy.plotting import palettes
 
 from latentcell._checks import layer_names
-from latentcell._errors import DataError
+from latentcell._errors import DataError, nearest
 
 MISSING = "NA"
 """Name in legends of cells without a label."""
@@ -47,6 +47,7 @@ def obs_labels(adata: AnnData, key: str, argument: str) -> pd.Categorical:
     if key not in adata.obs:
         raise DataError(
             f"{argument}={key!r} is not a column of adata.obs, which has: {listed(adata.obs.columns)}."
+            f"{nearest(key, adata.obs)}"
         )
     values = adata.obs[key]
     labels = as_labels(values)
@@ -68,6 +69,7 @@ def color_values(adata: AnnData, key: str, layer: str | None, argument: str) -> 
         raise DataError(
             f"{argument}={key!r} is neither a column of adata.obs nor a gene of adata.var_names. "
             f"Columns of adata.obs: {listed(adata.obs.columns)}."
+            f"{nearest(key, [*adata.obs, *adata.var_names])}"
         )
     check_layer(adata, layer)
     return sc.get.obs_df(adata, keys=[key], layer=layer)[key].to_numpy(dtype=float)
@@ -78,6 +80,7 @@ def check_layer(adata: AnnData, layer: str | None, argument: str = "layer") -> N
     if layer is not None and layer not in adata.layers:
         raise DataError(
             f"{argument}={layer!r} is not in adata.layers, which has: {listed(layer_names(adata.layers))}."
+            f"{nearest(layer, adata.layers)}"
         )
 
 

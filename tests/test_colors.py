@@ -7,7 +7,7 @@ from anndata import AnnData
 from cycler import cycler
 from matplotlib.colors import to_hex, to_rgb
 
-from latentcell.pl._colors import default_colors, label_colors, obs_labels, other_colors
+from latentcell._colors import default_colors, label_colors, obs_labels, other_colors
 
 
 @pytest.mark.filterwarnings("ignore:The set_bad")  # scanpy 1.11 under Matplotlib 3.11
