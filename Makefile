@@ -6,7 +6,7 @@
 #   make test-all  the tests that take minutes as well
 #   make lint      ruff (rules and format) and mypy
 #   make docs      the documentation in docs/_build/html; warnings are errors, tutorials are executed
-#   make bench     tables beside other methods
+#   make bench     how long models take beside scvi-tools, as ratios
 #   make clean     removes what the commands above made, the virtual environment included
 #
 # Each command makes the virtual environment .venv at first use and installs only what it needs.
@@ -76,7 +76,7 @@ docs: $(VENV)/.doc
 	MPLBACKEND=Agg $(BIN)/python -m sphinx -W --keep-going -n -b html docs docs/_build/html
 
 bench: $(VENV)/.benchmark
-	MPLBACKEND=Agg $(BIN)/python benchmarks/seed_table.py $(ARGS)
+	MPLBACKEND=Agg $(BIN)/python benchmarks/speed.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OUT) docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -74,6 +74,8 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 nb_execution_mode = os.environ.get("LATENTCELL_DOCS_EXECUTION", "cache")
+if nb_execution_mode == "off":
+    suppress_warnings = ["myst-nb.lexer"]  # the language of cells that were not run is not known
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 1800

@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
         "testing",
         "tl",
     },  # on first use; tests/test_import.py
+    "__main__": {"cli"},
     "_atomic": set(),
     "_errors": set(),
     "_keys": set(),
@@ -32,15 +33,29 @@ ARROWS: dict[str, set[str]] = {
     "_codes": {"_keys", "_errors"},
     "_colors": {"_errors", "_checks"},
     "_curves": {"_errors"},
+    "_disk": {"_errors"},
     "_scvi": {"_errors"},
-    "_sparse": set(),
-    "nn": {"_sparse"},
+    "_compiled": set(),
+    "_sparse": {"_compiled"},
+    "nn": {"_sparse", "_compiled"},
     "module": {"nn", "_sparse"},
-    "train": {"nn.schedules", "_errors", "_sparse", "_atomic"},
-    "model": {"module", "nn", "train", "_scvi", "_keys", "_errors", "_checks", "_codes", "_atomic"},
+    "train": {"nn.schedules", "_errors", "_sparse", "_disk", "_atomic"},
+    "model": {
+        "module",
+        "nn",
+        "train",
+        "_scvi",
+        "_keys",
+        "_errors",
+        "_checks",
+        "_codes",
+        "_compiled",
+        "_disk",
+        "_atomic",
+    },
     "metrics": {"_keys", "_errors", "_checks"},
     "datasets": {"_keys", "_errors"},
-    "pp": {"_keys", "_errors", "_checks"},
+    "pp": {"_keys", "_errors", "_checks", "_disk"},
     "pl": {"_keys", "_errors", "_checks", "_codes", "_colors", "_curves"},
     "tl": {
         "model",
@@ -52,6 +67,7 @@ ARROWS: dict[str, set[str]] = {
         "_codes",
         "_colors",
         "_curves",
+        "_disk",
         "_atomic",
     },
     "testing": {"model", "nn.schedules", "_errors"},
@@ -62,6 +78,7 @@ ARROWS: dict[str, set[str]] = {
 _DATA = {"anndata", "numpy", "pandas", "scanpy", "scipy", "sklearn"}
 LIBRARIES: dict[str, set[str]] = {
     "__init__": set(),
+    "__main__": set(),
     "_atomic": set(),
     "_errors": set(),
     "_keys": set(),
@@ -69,8 +86,10 @@ LIBRARIES: dict[str, set[str]] = {
     "_codes": {"numpy"},
     "_colors": {"anndata", "matplotlib", "numpy", "pandas", "scanpy"},
     "_curves": {"pandas"},
+    "_disk": {"anndata", "h5py", "numpy", "scipy", "zarr"},
     "_scvi": {"anndata", "numpy", "scipy", "scvi", "torch"},
-    "_sparse": {"numba", "numpy", "torch"},
+    "_compiled": {"llvmlite.binding", "numba", "numpy"},
+    "_sparse": {"numpy", "torch"},
     "nn": {"numpy", "torch"},
     "module": {"numpy", "torch", "scvi.REGISTRY_KEYS", "scvi.module.base"},
     "train": {"anndata", "lightning.pytorch", "numpy", "rich", "safetensors", "scipy", "torch"},
@@ -92,7 +111,7 @@ LIBRARIES: dict[str, set[str]] = {
     },
     "metrics": _DATA,
     "datasets": _DATA,
-    "pp": _DATA | {"skmisc"},
+    "pp": _DATA | {"h5py", "skmisc", "zarr"},
     "pl": {"anndata", "matplotlib", "numpy", "pandas", "scanpy", "scipy", "sklearn"},
     "tl": _DATA | {"decoupler", "rich"},
     "testing": {
@@ -119,6 +138,7 @@ SEEDING_CALLS = {
     "numpy.random.set_state",
     "random.seed",
     "torch.cuda.manual_seed",
+    "torch.default_generator.manual_seed",
     "torch.cuda.manual_seed_all",
     "torch.manual_seed",
     "torch.random.manual_seed",
@@ -277,7 +297,8 @@ def violations(path: Path, src: Path = SRC) -> list[str]:
         if full in WARNING_CALLS and not inside_with(node, parents, names, "catch_warnings"):
             found.append((node.lineno, f"calls {full} outside of warnings.catch_warnings()"))
         if full in SEEDING_CALLS:
-            forked = full == "torch.manual_seed" and inside_with(node, parents, names, "fork_rng")
+            seeds = full in ("torch.manual_seed", "torch.default_generator.manual_seed")
+            forked = seeds and inside_with(node, parents, names, "fork_rng")
             # by a checkpoint, within the forked state of a run
             resumed = full == "torch.set_rng_state" and room == "train"
             if not (forked or resumed):

@@ -264,7 +264,7 @@ def _chunks(X: Any) -> Iterator[_Chunk]:
     n_obs, n_vars = X.shape
     by_column = getattr(X, "format", None) == "csc"
     n_major, n_minor = (n_vars, n_obs) if by_column else (n_obs, n_vars)
-    step = max(1, _CHUNK // max(1, n_minor))
+    step = getattr(X, "rows_at_once", max(1, _CHUNK // max(1, n_minor)))
     for start in range(0, n_major, step):
         block = X[:, start : start + step] if by_column else X[start : start + step]
         offset = (0, start) if by_column else (start, 0)

@@ -66,6 +66,10 @@ class TrainingDivergedError(LatentcellError, RuntimeError):
     """A loss became NaN or infinite during training; training was stopped there."""
 
 
+class DistributedError(LatentcellError, RuntimeError):
+    """Training in several processes stopped because one of them was gone."""
+
+
 class ModelFileError(LatentcellError, ValueError):
     """A saved model cannot be read: missing, damaged, of another class or of an unknown version."""
 

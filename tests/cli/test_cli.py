@@ -498,3 +498,8 @@ def test_demo_of_pbmc3k(data_dir, tmp_path):
     table = pd.read_csv(tmp_path / "scores.csv").set_index(["embedding", "protocol", "metric"])["value"]
     assert table["PCA", "leiden", "nmi"] > 0.7
     assert ad.read_h5ad(tmp_path / "demo.h5ad").shape == (2638, 2000)
+
+
+def test_the_package_itself_can_be_run():
+    ran = subprocess.run([sys.executable, "-m", "latentcell", "--version"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.strip()) == (0, f"latentcell {cli.__version__}")

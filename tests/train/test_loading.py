@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from latentcell._sparse import SparseCells
-from latentcell.train.loading import CellLoader, Cells, by_rows, read_rows
+from latentcell.train.loading import CellLoader, Cells, by_rows
 
 quick = settings(max_examples=100, deadline=None, derandomize=True)
 N_CELLS, N_GENES = 23, 7
@@ -70,7 +70,7 @@ def parts(matrix):
 
 
 def test_rows_come_in_the_order_asked_for(matrix, X):
-    np.testing.assert_array_equal(dense(read_rows(by_rows(matrix), ROWS)), X[ROWS])
+    np.testing.assert_array_equal(dense(by_rows(matrix)[ROWS]), X[ROWS])
 
 
 @pytest.mark.parametrize("genes", [None, [5, 0, 6], [2]])

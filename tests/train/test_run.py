@@ -8,6 +8,7 @@ import threading
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -76,6 +77,7 @@ def run(toy, cells, max_epochs=3, held_out=0, lr=0.05, lr_schedule=None, weight_
     arguments = {
         "accelerator": "cpu",
         "devices": "auto",
+        "strategy": "auto",
         "precision": None,
         "gradient_clip": None,
         "early_stopping_patience": None,
@@ -491,3 +493,26 @@ def test_a_full_disk_ends_a_run_and_leaves_the_checkpoint_before(cells, tmp_path
     run(whole, cells)
     assert len(resumed.seen) == 2 * N_STEPS
     assert_same(state(resumed), state(whole))
+
+
+def test_callbacks_and_loggers_of_the_user_are_called(tmp_path):
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import CSVLogger
+
+    import latentcell as lc
+
+    class Count(Callback):
+        epochs = 0
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            self.epochs += 1
+
+    adata = lc.datasets.simulate_groups(seed=0)
+    lc.model.AE.setup_anndata(adata)
+    model, count = lc.model.AE(adata, n_latent=2, hidden=(8,)), Count()
+    logger = CSVLogger(tmp_path, name="run", version=0)
+    model.train(max_epochs=3, accelerator="cpu", enable_progress_bar=False, callbacks=[count], logger=logger)
+    logger.finalize("success")
+    assert count.epochs == 3
+    logged = pd.read_csv(tmp_path / "run" / "version_0" / "metrics.csv").groupby("step").first()
+    np.testing.assert_allclose(logged["train_loss"], model.history["train_loss"]["train_loss"], rtol=1e-6)

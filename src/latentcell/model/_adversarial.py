@@ -12,7 +12,6 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from latentcell._checks import matrix_kind
 from latentcell._errors import DataError, ModeCollapseWarning, nearest
 from latentcell.module.autoencoder import Batch, Covariates
 from latentcell.module.gan import GAN as Module
@@ -21,11 +20,11 @@ from latentcell.nn.counts import NegativeBinomial, Poisson, Raw
 from latentcell.nn.schedules import Exponential, Schedule
 from latentcell.train.adversarial import AdversarialPlan
 from latentcell.train.loading import CellLoader, Cells
-from latentcell.train.run import local_random_state
+from latentcell.train.run import Callback, local_random_state
 
 from . import _sound
 from ._base import INFERENCE_BATCH, default_batch_size, own_params
-from ._cells import collect, matrix_of, place_of
+from ._cells import collect, kind_of
 from ._encoder import Indices, Moments, rows_of
 from ._generation import Source
 from ._generative import AbstractGenerator
@@ -128,6 +127,8 @@ class AbstractAdversarial(AbstractGenerator):
         resume: bool = False,
         seed: int | None = None,
         enable_progress_bar: bool = True,
+        callbacks: Sequence[Callback] = (),
+        logger: Any = False,
     ) -> None:
         """Train generator and critic in turn on all cells the model was built with.
 
@@ -179,7 +180,7 @@ class AbstractAdversarial(AbstractGenerator):
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
         n_critic = defaults["n_critic"] if n_critic is None else n_critic
-        cells = self._training_cells()
+        cells = self._training_cells().held()
         rows = np.arange(cells.n_obs)
         if len(rows) < 3:
             raise DataError(f"training needs at least 3 cells, there are {len(rows)}")
@@ -218,6 +219,7 @@ class AbstractAdversarial(AbstractGenerator):
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
+            strategy="auto",
             precision=precision,
             gradient_clip=None,
             early_stopping_patience=None,
@@ -225,6 +227,8 @@ class AbstractAdversarial(AbstractGenerator):
             enable_progress_bar=enable_progress_bar,
             checkpoint_dir=checkpoint_dir,
             resume=resume,
+            callbacks=callbacks,
+            logger=logger,
         )
         if plan.generator_steps < JUDGED:
             return
@@ -268,6 +272,10 @@ class AbstractAdversarial(AbstractGenerator):
             Their rate, which falls to 0.
         batch_size
             Cells placed at once; no influence on the result.
+        callbacks
+            Of Lightning, to run beside the model's own.
+        logger
+            Lightning's, or several; gets what :attr:`history` gets, once per epoch. False logs nothing.
 
         Returns
         -------
@@ -363,9 +371,7 @@ class AbstractAdversarial(AbstractGenerator):
         if name == "auto":
             if self.adata is None:
                 raise DataError("gene_likelihood='auto' needs cells to look at")
-            matrix = matrix_of(self.adata, self.spec.layer)
-            names = (self.adata.obs_names, self.adata.var_names)
-            kind = matrix_kind(matrix, *names, where=place_of(self.spec.layer))
+            kind = kind_of(self.adata, self.spec.layer)
             name = {"counts": "poisson", "unit": "relu", "non-negative": "relu", "real": "identity"}[kind]  # type: ignore[assignment]
             self.params = self.params | {"gene_likelihood": name}
         if name not in ("nb", "poisson", "relu", "identity"):

@@ -20,7 +20,7 @@ from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
 from latentcell.nn.schedules import Cosine
 from latentcell.train.loading import CellLoader, Cells
-from latentcell.train.run import Plan, fit
+from latentcell.train.run import Callback, Plan, fit
 
 from . import _files, _sound
 from ._cells import DataSpec, check_registrable, collect, gene_positions
@@ -342,6 +342,7 @@ class AbstractModel(BaseModelClass):
         max_epochs: int,
         accelerator: str,
         devices: int | str | list[int],
+        strategy: str,
         precision: Any,
         gradient_clip: float | None,
         early_stopping_patience: int | None,
@@ -349,6 +350,8 @@ class AbstractModel(BaseModelClass):
         enable_progress_bar: bool,
         checkpoint_dir: str | os.PathLike | None,
         resume: bool,
+        callbacks: Sequence[Callback],
+        logger: Any,
     ) -> None:
         """Train by a plan; afterwards, also after an interruption or a failure, keep what there is.
 
@@ -358,9 +361,9 @@ class AbstractModel(BaseModelClass):
             What to train, on which cells, and on which held-out cells to watch it.
         rows
             The cells to train on and those held out.
-        max_epochs, accelerator, devices, precision, gradient_clip, early_stopping_patience, seed
+        max_epochs, accelerator, devices, strategy, precision, gradient_clip, early_stopping_patience, seed
             See :func:`latentcell.train.run.fit`.
-        enable_progress_bar, checkpoint_dir, resume
+        enable_progress_bar, checkpoint_dir, resume, callbacks, logger
             See :meth:`train`.
         """
         self.module.train()
@@ -373,6 +376,7 @@ class AbstractModel(BaseModelClass):
                 max_epochs=max_epochs,
                 accelerator=accelerator,
                 devices=devices,
+                strategy=strategy,
                 precision=precision,
                 gradient_clip=gradient_clip,
                 early_stopping_patience=early_stopping_patience,
@@ -380,6 +384,8 @@ class AbstractModel(BaseModelClass):
                 progress_title=f"Training {type(self).__name__}" if enable_progress_bar else None,
                 checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir),
                 resume=resume,
+                callbacks=callbacks,
+                logger=logger,
             )
         finally:
             self.module.eval()

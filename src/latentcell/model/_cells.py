@@ -10,7 +10,8 @@ from anndata import AnnData
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from latentcell._checks import check_matrix, layer_names
+from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
+from latentcell._disk import opened
 from latentcell._errors import DataError, nearest
 from latentcell._scvi import read_registry
 from latentcell.train.loading import Cells
@@ -77,6 +78,12 @@ def matrix_of(adata: AnnData, layer: str | None) -> Any:
     return adata.layers[layer]
 
 
+def kind_of(adata: AnnData, layer: str | None) -> Kind:
+    """What kind of numbers the matrix holds that `layer` names."""
+    matrix = opened(matrix_of(adata, layer))
+    return matrix_kind(matrix, adata.obs_names, adata.var_names, where=place_of(layer))  # type: ignore[arg-type]
+
+
 def place_of(layer: str | None) -> str:
     """How error messages call the matrix that `layer` names."""
     return "X" if layer is None else f"layers[{layer!r}]"
@@ -108,7 +115,8 @@ def check_registrable(adata: AnnData, spec_keys: dict[str, Any]) -> None:
         Arguments of ``setup_anndata`` by name.
     """
     if not isinstance(adata, AnnData):
-        raise DataError(f"an AnnData is needed, got {type(adata).__name__}")
+        hint = "; pass lc.pp.open_cells(collection.adatas)" if hasattr(adata, "adatas") else ""
+        raise DataError(f"an AnnData is needed, got {type(adata).__name__}{hint}")
     if adata.is_view:
         raise DataError(
             "adata is a view of another AnnData; make it an object of its own: adata = adata.copy()"
@@ -148,7 +156,7 @@ def collect(adata: AnnData, spec: DataSpec, *, kind: str, check: bool) -> Cells:
     DataError
         Naming the missing genes, keys or categories, or the first cells with values that do not fit.
     """
-    matrix = matrix_of(adata, spec.layer)
+    matrix = opened(matrix_of(adata, spec.layer))
     genes = match_genes(adata.var_names, spec.genes)
     if check:
         values = matrix if genes is None else _columns(matrix, genes)

@@ -11,7 +11,6 @@ from anndata import AnnData
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from latentcell._checks import matrix_kind
 from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Autoencoder, Batch, Covariates
 from latentcell.nn.counts import Dispersion, Link, NegativeBinomial
@@ -26,7 +25,7 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
 from ._base import INFERENCE_BATCH
-from ._cells import matrix_of, place_of
+from ._cells import kind_of
 from ._likelihood import AbstractLikelihoodModel
 from ._sound import check_results, check_units
 
@@ -169,8 +168,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         """What kind of numbers the cells hold, which `argument` is decided by."""
         if self.adata is None:
             raise DataError(f"{argument}='auto' needs cells to look at")
-        names = (self.adata.obs_names, self.adata.var_names)
-        return matrix_kind(matrix_of(self.adata, self.spec.layer), *names, where=place_of(self.spec.layer))
+        return kind_of(self.adata, self.spec.layer)
 
     def _encoder_input(self, network: Network, likelihood: Likelihood) -> EncoderInput:
         """What the encoder sees of a cell."""
@@ -375,7 +373,7 @@ class AbstractEncoder(AbstractLikelihoodModel):
         rows = rows_of(indices, cells.n_obs)
         device = self.module.device
         done = 0
-        for batch in CellLoader(cells, rows, batch_size):
+        for batch in CellLoader(cells, rows, batch_size, sparse_cells=True):
             on_device = {name: tensor.to(device) for name, tensor in batch.items()}
             # a seed per batch, so that between two of them the caller has its own random state
             batch_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])

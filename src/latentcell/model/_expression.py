@@ -1,7 +1,7 @@
 """Expression as a model sees it: normalised, denoised, sampled, compared between groups of cells."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,7 +48,8 @@ class AbstractExpression(AbstractEncoder):
         return_mean: bool = True,
         return_numpy: bool | None = None,
         seed: int = 0,
-    ) -> pd.DataFrame | np.ndarray:
+        out: str | os.PathLike | None = None,
+    ) -> pd.DataFrame | np.ndarray | Path:
         """Decoded expression of draws of each cell's code; names, order and meaning are scvi-tools'.
 
         For a fixed value per cell without noise of the code see :meth:`get_denoised`.
@@ -77,12 +78,15 @@ class AbstractExpression(AbstractEncoder):
             Return an array instead of a frame. Default: a frame, but for several draws per cell.
         seed
             Of the draws.
+        out
+            Write to this path (.h5ad or .zarr) batch by batch instead of returning values: an AnnData with
+            the values in ``X`` and ``obs`` of the cells.
 
         Returns
         -------
         Frame or array (cells x genes), float32; (samples x cells x genes) with several draws and
-        ``return_mean=False``. Counts at `library_size` for count likelihoods (zero inflation is not applied),
-        the scale of the data for the others.
+        ``return_mean=False``; the path with `out`. Counts at `library_size` for count likelihoods (zero
+        inflation is not applied), the scale of the data for the others.
 
         Raises
         ------
@@ -104,6 +108,12 @@ class AbstractExpression(AbstractEncoder):
                 return values
             return values.mean(0) if return_mean else values.transpose(0, 1)
 
+        if out is not None:
+            if n_samples > 1 and not return_mean:
+                raise DataError("several draws per cell do not fit a file; pass return_mean=True")
+            stream = self._stream(decode, adata, rows, batch_size, seed, n_samples)
+            about = {"library_size": library_size, "n_samples": n_samples, "seed": seed}
+            return self._write(out, (found for _, _, found in stream), adata, rows, gene_list, about)
         values = self._map(decode, adata, rows, batch_size, seed, n_samples)
         if values.ndim == 3:
             values = values.transpose(1, 0, 2)
@@ -180,19 +190,8 @@ class AbstractExpression(AbstractEncoder):
             if not parts:
                 raise DataError("no cells to look at: indices is empty")
             return sparse.vstack(parts, format="csr")
-        path = check_out(out)
-        obs = self._obs(adata, indices)
-        if not len(obs):
-            raise DataError("no cells to look at: indices is empty")
-        record = {
-            "model": type(self).__name__,
-            "gene_likelihood": self.gene_likelihood,
-            "which": which,
-            "scale": scale or ("counts" if self._is_count else "data"),
-            "latentcell": __version__,
-        }
-        var = pd.DataFrame(index=pd.Index(self._gene_names(genes)))
-        return write_rows(path, blocks, len(obs), obs, var, {"latentcell": record})
+        about = {"which": which, "scale": scale or ("counts" if self._is_count else "data")}
+        return self._write(out, blocks, adata, indices, genes, about)
 
     def get_likelihood_parameters(
         self,
@@ -457,6 +456,29 @@ class AbstractExpression(AbstractEncoder):
 
     # --- what they share ---
 
+    def _write(
+        self,
+        out: str | os.PathLike,
+        blocks: Iterator[Any],
+        adata: AnnData | None,
+        indices: Indices,
+        genes: Sequence[str] | None,
+        about: dict[str, Any],
+    ) -> Path:
+        """Write expression that comes in blocks of cells as an AnnData, and what it is."""
+        path = check_out(out)
+        obs = self._obs(adata, indices)
+        if not len(obs):
+            raise DataError("no cells to look at: indices is empty")
+        record = {
+            "model": type(self).__name__,
+            "gene_likelihood": self.gene_likelihood,
+            **about,
+            "latentcell": __version__,
+        }
+        var = pd.DataFrame(index=pd.Index(self._gene_names(genes)))
+        return write_rows(path, blocks, len(obs), obs, var, {"latentcell": record})
+
     @property
     def _is_count(self) -> bool:
         return isinstance(self.module.likelihood, CountLikelihood)
@@ -480,13 +502,15 @@ class AbstractExpression(AbstractEncoder):
         for there in batches:
             raw = self.module.decode_raw(z, _in_batch(batch, there))
             if isinstance(likelihood, CountLikelihood):
-                values = likelihood.share(raw) * (library if library_size == "latent" else library_size)
+                values = likelihood.share(raw)
+                if library_size != 1.0:
+                    values *= library if library_size == "latent" else library_size
             else:
                 values = likelihood.mean(raw, library)
             total = values if total is None else total + values
         if total is None:
             raise DataError("transform_batch names no batch")
-        return total / len(batches)
+        return total if len(batches) == 1 else total / len(batches)
 
     def _denoiser(
         self, genes: Sequence[str] | None, scale: Scale | None, which: Quantity, transform_batch: Any

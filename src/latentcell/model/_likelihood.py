@@ -2,16 +2,19 @@
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from anndata import AnnData
 
+from latentcell._compiled import multiplies_bfloat16
 from latentcell._errors import DataError
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader
 from latentcell.train.plan import TrainingPlan
+from latentcell.train.run import Callback
 
 from ._base import INFERENCE_BATCH, AbstractModel, default_batch_size
 from ._cells import collect
@@ -45,6 +48,9 @@ class AbstractLikelihoodModel(AbstractModel):
         resume: bool = False,
         seed: int | None = None,
         enable_progress_bar: bool = True,
+        strategy: str = "auto",
+        callbacks: Sequence[Callback] = (),
+        logger: Any = False,
     ) -> None:
         """Train the model on the cells it was built with.
 
@@ -54,7 +60,8 @@ class AbstractLikelihoodModel(AbstractModel):
             Passes over the training cells. Default: the model's (a preset's); else as many as make 2,500
             optimiser steps; more for larger data, up to 100 or as many as make 10,000 steps; at least 20.
         accelerator, devices
-            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one.
+            Lightning's: ``"cpu"``, ``"gpu"``, ``"mps"``, ``"auto"``; ``devices="auto"`` takes one, or with
+            `strategy` all GPUs.
         train_size
             Share of cells to train on, the rest is held out. Default: all cells, or 0.9 with
             `early_stopping`.
@@ -63,7 +70,8 @@ class AbstractLikelihoodModel(AbstractModel):
         shuffle_set_split
             Hold out random cells; False holds out the last ones.
         batch_size
-            Cells per step. Default: the model's; else 128, fewer on small data so that an epoch has 8 steps.
+            Cells per step, of all devices together. Default: the model's; else 128, fewer on small data so
+            that an epoch has 8 steps.
         early_stopping
             Stop when the held-out ELBO has not improved for `early_stopping_patience` epochs, and put the
             best weights back.
@@ -73,8 +81,10 @@ class AbstractLikelihoodModel(AbstractModel):
             Adam's peak rate, its factor as a function of progress (0 to 1), decoupled weight decay, and the
             largest gradient norm; default: the model's. A query model that is not `unfrozen` has no decay.
         precision
-            Lightning's: ``"bf16-mixed"``, ``"64-true"``; None is 32-bit. Weights in half precision
-            (``"bf16-true"``) are refused.
+            Lightning's: ``"32-true"``, ``"bf16-mixed"``, ``"64-true"``. None: weights, sums and losses in
+            single precision; where the processor multiplies bfloat16 natively, the products between the
+            decoder's last layer and sparse counts are taken in it (see docs/performance.md; ``"32-true"``
+            takes all in single precision). Weights in half precision (``"bf16-true"``) are refused.
         checkpoint_dir
             Folder that receives ``last.ckpt`` after every epoch; a kill leaves the one before whole.
         resume
@@ -84,6 +94,18 @@ class AbstractLikelihoodModel(AbstractModel):
             same bits on the same CPU.
         enable_progress_bar
             Draw one line of progress on stderr.
+        strategy
+            How several devices work together. ``"ddp"``: every device has a process with a copy of the model
+            that computes on its share of each batch, and all take the same step on the mean gradient.
+            Lightning starts the script once more for every device but the first; these copies end with the
+            training. ``"ddp_notebook"``: the same with processes forked from this one, for notebooks; no GPU
+            may have been used before. ``"auto"``: one process for one device; else ``"ddp"``, in a notebook
+            ``"ddp_notebook"``. Batch normalisation in training sees each process's share only; its running
+            means are averaged. :attr:`history` is of all cells; the first process writes checkpoints.
+        callbacks
+            Of Lightning, to run beside the model's own.
+        logger
+            Lightning's, or several; gets what :attr:`history` gets, once per epoch. False logs nothing.
 
         Returns
         -------
@@ -101,13 +123,16 @@ class AbstractLikelihoodModel(AbstractModel):
             If the checkpoint is damaged, or of a run on other cells, in other batches or of another seed.
         OSError
             If a checkpoint cannot be written; the one before and the weights are kept.
+        DistributedError
+            If one of several processes ended before the others; `resume` goes on from the last checkpoint.
         """
+        self.module.half_products = precision is None and multiplies_bfloat16()
         if precision in ("16-true", "bf16-true"):
             raise DataError(f"precision={precision!r} keeps weights in half precision; use 'bf16-mixed'")
         check_something_to_train(self.module)
         defaults = self.train_defaults
         seed = self.params["seed"] if seed is None else seed
-        cells = self._training_cells()
+        cells = self._training_cells().held()
         train, held_out = _split(
             cells.n_obs, train_size, validation_size, early_stopping, shuffle_set_split, seed
         )
@@ -132,11 +157,12 @@ class AbstractLikelihoodModel(AbstractModel):
         self._run(
             plan,
             loader,
-            CellLoader(cells, held_out, INFERENCE_BATCH) if len(held_out) else None,
+            CellLoader(cells, held_out, INFERENCE_BATCH, sparse_cells=True) if len(held_out) else None,
             rows=(train, held_out),
             max_epochs=max_epochs,
             accelerator=accelerator,
             devices=devices,
+            strategy=strategy,
             precision=precision,
             gradient_clip=defaults["gradient_clip"] if gradient_clip is None else gradient_clip,
             early_stopping_patience=early_stopping_patience if early_stopping else None,
@@ -144,6 +170,8 @@ class AbstractLikelihoodModel(AbstractModel):
             enable_progress_bar=enable_progress_bar,
             checkpoint_dir=checkpoint_dir,
             resume=resume,
+            callbacks=callbacks,
+            logger=logger,
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from torch import Tensor, cat
 
 from latentcell import _keys
 from latentcell._checks import check_numbers
+from latentcell._disk import opened
 from latentcell._errors import DataError
 from latentcell._scvi import extend_batches
 from latentcell.module.autoencoder import Autoencoder
@@ -44,7 +45,7 @@ def prepare(adata: AnnData, spec: DataSpec) -> AnnData:
             f"{', '.join(map(repr, missing[:5]))}"
             f"{', ...' if len(missing) > 5 else ''}. Are these the same gene identifiers?"
         )
-    values = matrix_of(adata, spec.layer)
+    values = opened(matrix_of(adata, spec.layer))
     check_numbers(values, place_of(spec.layer))
     matrix = _columns_or_zeros(values, positions)
     var = pd.DataFrame({_keys.IS_FILLED: is_filled}, index=pd.Index(spec.genes))
@@ -141,7 +142,7 @@ def _columns_or_zeros(matrix: Any, positions: np.ndarray) -> Any:
     there = np.flatnonzero(positions >= 0)
     step = max(1, _CHUNK // max(1, matrix.shape[1]))
     slices = [slice(start, start + step) for start in range(0, matrix.shape[0], step)]
-    if isinstance(matrix, np.ndarray) or not hasattr(matrix, "format"):
+    if getattr(matrix, "format", "dense") == "dense":
         out = np.zeros((matrix.shape[0], len(positions)), dtype=matrix.dtype)
         for rows in slices:
             out[rows, there] = matrix[rows][:, positions[there]]

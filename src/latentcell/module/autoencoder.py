@@ -130,9 +130,12 @@ class Autoencoder(BaseModuleClass):
     free
         None, or, of a frozen module, the parts of parameters that may still move: by name, the dimension and
         where in it they start and stop (see :meth:`freeze`).
+    half_products
+        Whether training takes the decoder's last products in bfloat16, where that is possible.
     """
 
     free: dict[str, tuple[int, int, int]] | None = None
+    half_products: bool = False
 
     def __init__(
         self,
@@ -175,15 +178,22 @@ class Autoencoder(BaseModuleClass):
             batch = self._hide_labels(batch)
         library, covariates = self.library(batch), self.covariates.design(batch)
         code = self._encode(x, library, covariates, progress=progress)
-        if isinstance(x, SparseCells) and isinstance(self.likelihood, Gaussian):
-            last = self.decoder.last(code.z, covariates)
-            reconstruction = self.likelihood.sparse_negative_log_likelihood(x, *last)
+        likelihood = self.likelihood
+        if (
+            isinstance(x, SparseCells)
+            and isinstance(likelihood, Gaussian | CountLikelihood)
+            and likelihood.takes_sparse_cells
+        ):
+            last, half = self.decoder.last(code.z, covariates), self.training and self.half_products
+            reconstruction = likelihood.sparse_negative_log_likelihood(
+                x, *last, library, self._group(batch), half=half
+            )
         else:
             raw = self.decode_raw(code.z, batch)
             if self.training and self.temperature is not None:
                 raw = raw | {"temperature": torch.tensor(self.temperature(progress), device=library.device)}
             dense = x.dense if isinstance(x, SparseCells) else x
-            reconstruction = self.likelihood.negative_log_likelihood(dense, raw, library)
+            reconstruction = likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
         terms = {"reconstruction_loss": reconstruction, **code.kl}
         if self.covariates.n_batch:
@@ -257,7 +267,10 @@ class Autoencoder(BaseModuleClass):
 
     def encode(self, batch: Batch, n_samples: int = 1) -> Code:
         """Code of a batch, with the gate as at the end of training."""
-        return self._encode(*self.read(batch), progress=1.0, n_samples=n_samples)
+        x, covariates = batch[REGISTRY_KEYS.X_KEY], self.covariates.design(batch)
+        if isinstance(x, SparseCells) and next(self.parameters()).dtype != x.dtype:
+            x = x.dense
+        return self._encode(x, self.library(batch), covariates, progress=1.0, n_samples=n_samples)
 
     def decode(self, z: Tensor, batch: Batch) -> Tensor:
         """Expected data (cells x genes) of codes z (cells x n_latent), with library and covariates."""
@@ -315,7 +328,9 @@ class Autoencoder(BaseModuleClass):
 
     def read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Data (cells x genes), library (cells x 1) and covariates (cells x columns) of a batch."""
-        return batch[REGISTRY_KEYS.X_KEY], self.library(batch), self.covariates.design(batch)
+        x = batch[REGISTRY_KEYS.X_KEY]
+        dense = x.dense if isinstance(x, SparseCells) else x
+        return dense, self.library(batch), self.covariates.design(batch)
 
     def library(self, batch: Batch) -> Tensor:
         """Size factor of each cell (cells x 1): its key's, else its total count; 1 where counts are not."""

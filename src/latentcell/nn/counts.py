@@ -13,13 +13,18 @@ from torch.distributions import Distribution
 from torch.distributions import Poisson as PoissonDistribution
 from torch.nn import functional as F
 
+from latentcell._sparse import SparseCells
+
 from .count_draws import CountNegativeBinomial
+from .count_head import Map, Settings, count_nll
 from .count_loss import negative_binomial_nll, poisson_nll, zero_inflated_negative_binomial_nll
 from .zero_inflated import ZeroInflated
 
 Raw = dict[str, Tensor]
 Dispersion = Literal["gene", "gene-batch", "gene-label", "gene-cell"]
 Link = Literal["softmax", "log"]
+LOG_THETA_RANGE = (-10.0, 10.0)
+"""e^10: Poisson to within 1e-4 of the variance at mean 2."""
 THETA_START: dict[Link, float] = {"softmax": 1.0, "log": 10.0}
 """Inverse dispersion from which training starts, see :class:`NegativeBinomial`."""
 
@@ -40,6 +45,8 @@ class CountLikelihood(nn.Module):
     data_kind = "counts"
     unit = "counts"
     lr_factor = 1.0
+    outputs: tuple[str, ...]
+    takes_sparse_cells = True
 
     def __init__(self, n_genes: int, *, link: Link = "softmax") -> None:
         super().__init__()
@@ -64,11 +71,36 @@ class CountLikelihood(nn.Module):
 
     def share(self, raw: Raw) -> Tensor:
         """Share of each gene in a cell's counts, before any zero inflation (cells x genes)."""
+        if self.link == "softmax":
+            return raw["mean"].softmax(-1)
         return self.log_mean(raw, raw["mean"].new_ones(())).exp()
 
     def mean(self, raw: Raw, library: Tensor) -> Tensor:
         """Expected counts (cells x genes)."""
         return self.log_mean(raw, library).exp()
+
+    def sparse_negative_log_likelihood(
+        self,
+        x: SparseCells,
+        h: Tensor,
+        maps: dict[str, Map],
+        library: Tensor,
+        group: Tensor | None = None,
+        *,
+        half: bool = False,
+    ) -> Tensor:
+        """Nats per cell (cells) where the raw outputs are linear maps (weight, bias) of h (cells x k).
+
+        `group` says which row of a dispersion by batch or label is a cell's; `half` takes the products with
+        the maps in bfloat16.
+        """
+        settings = Settings(softmax=self.link == "softmax", half=half)
+        wanted = [maps[name] for name in self.outputs]
+        return count_nll(x, library, h, wanted, self._table(), group, settings)
+
+    def _table(self) -> Tensor | None:
+        """Log of the inverse dispersion (genes, or groups x genes); None where there is none."""
+        return None
 
 
 class Poisson(CountLikelihood):
@@ -167,12 +199,19 @@ class NegativeBinomial(CountLikelihood):
         """Nats per cell (cells)."""
         return negative_binomial_nll(x, self.log_mean(raw, library), self._bounded(raw))
 
+    @property
+    def takes_sparse_cells(self) -> bool:  # type: ignore[override]
+        """Whether sparse cells have a way of their own: not with a dispersion per gene and cell."""
+        return self.dispersion != "gene-cell"
+
+    def _table(self) -> Tensor:
+        return self.log_theta.clamp(*LOG_THETA_RANGE)
+
     def _bounded(self, raw: Raw) -> Tensor:
         if self.dispersion == "gene-cell":
-            log_theta = raw["log_theta"] + self.log_start
-        else:
-            log_theta = self.log_theta if self.dispersion == "gene" else self.log_theta[raw["group"]]
-        return log_theta.clamp(-10.0, 10.0)  # e^10: Poisson to within 1e-4 of the variance at mean 2
+            return (raw["log_theta"] + self.log_start).clamp(*LOG_THETA_RANGE)
+        table = self._table()
+        return table if self.dispersion == "gene" else table[raw["group"]]
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):

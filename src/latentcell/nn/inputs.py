@@ -93,10 +93,10 @@ class EncoderInput(nn.Module):
     def _sparse(self, x: SparseCells, library: Tensor) -> SparseCells:
         values = x.data
         if self.log_normalize:
-            values = np.log1p(values * self._factor(library)[:, 0].numpy()[x.indices])
+            values = x.log1p(self._factor(library))
         if not self.standardize:
             return x.with_data(values)
         zero = (-self.center / self.width).clamp(-self.max_value, self.max_value)
-        gene, center, width = x.gene_of(), self.center.numpy(), self.width.numpy()
+        gene, center, width = x.indices, self.center.numpy(), self.width.numpy()
         standard = np.clip((values - center[gene]) / width[gene], -self.max_value, self.max_value)
         return x.with_data(standard - zero.numpy()[gene], zero)

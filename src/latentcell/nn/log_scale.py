@@ -5,6 +5,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions import Poisson as PoissonDistribution
 
+from latentcell._sparse import SparseCells
+
+from .count_head import Map
 from .counts import CountLikelihood
 
 Raw = dict[str, Tensor]
@@ -68,6 +71,10 @@ class OnLogScale(CountLikelihood):
         counts = torch.expm1(values.clamp(max=20.0)).clamp(min=LEAST) * self.factor
         return counts.log() - counts.sum(-1, keepdim=True).log() + library.log()
 
+    def share(self, raw: Raw) -> Tensor:
+        """Share of each gene in a cell's counts (cells x genes)."""
+        return self.log_mean(raw, raw["mean"].new_ones(())).exp()
+
     def distribution(self, raw: Raw, library: Tensor) -> Distribution:
         """Poisson distribution of each count (cells x genes)."""
         return PoissonDistribution(self.mean(raw, library), validate_args=False)
@@ -76,4 +83,25 @@ class OnLogScale(CountLikelihood):
         """Nats per cell of the values (cells)."""
         return self.values.negative_log_likelihood(  # type: ignore[operator]
             self.logged(x, library), raw, torch.ones_like(library)
+        )
+
+    @property
+    def takes_sparse_cells(self) -> bool:  # type: ignore[override]
+        """Whether the likelihood of the values takes sparse cells: 0 is 0 on a log scale too."""
+        return getattr(self.values, "takes_sparse_cells", False)
+
+    def sparse_negative_log_likelihood(
+        self,
+        x: SparseCells,
+        h: Tensor,
+        maps: dict[str, Map],
+        library: Tensor,
+        group: Tensor | None = None,
+        *,
+        half: bool = False,
+    ) -> Tensor:
+        """Nats per cell of the values (cells), where the raw outputs are linear in h (cells x k)."""
+        values = x.with_data(x.log1p(self.PER / library))
+        return self.values.sparse_negative_log_likelihood(  # type: ignore[operator]
+            values, h, maps, torch.ones_like(library), group, half=half
         )

@@ -22,7 +22,8 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
-from latentcell._sparse import SparseCells, compiled
+from latentcell._compiled import compiled
+from latentcell._sparse import SparseCells
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -72,7 +73,7 @@ class _SparseLinear(Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: SparseCells, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.x = x  # type: ignore[attr-defined]
-        out = bias.repeat(x.n_cells, 1)
+        out = bias.repeat(len(x), 1)
         _times(x.indptr, x.indices, x.data, _numpy(weight), out.numpy())
         return out
 
@@ -81,7 +82,7 @@ class _SparseLinear(Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         x: SparseCells = ctx.x  # type: ignore[attr-defined]
         d_weight = torch.empty(x.shape[1], grad.shape[1])
-        _transposed_times(x.indptr, x.indices, x.data, _numpy(grad), d_weight.numpy())
+        _transposed_times(*x.by_gene, _numpy(grad), d_weight.numpy())
         return None, d_weight, grad.sum(0)
 
 
@@ -95,9 +96,9 @@ class _LinearNormalNLL(Function):
         common = precision[0] if bool((precision == precision[0]).all()) else None
         weighted = weight if common is not None else weight * precision.unsqueeze(1)
         outside = 1.0 if common is None else common.double()
-        x_weighted, entries = torch.zeros_like(h), np.zeros(x.n_cells)
+        x_weighted, entries = torch.zeros_like(h), np.zeros(len(x))
         _times(x.indptr, x.indices, x.data, _numpy(weighted), x_weighted.numpy())
-        _entry_sums(x.indptr, x.indices, x.data, _numpy(bias), _numpy(precision), entries)
+        _entry_sums(*x.by_gene, _numpy(bias), _numpy(precision), entries)
         # sums of large terms that nearly cancel, in double precision: they are few
         half = outside * ((weighted.t() @ bias).double() - x_weighted)
         whole = outside * (h @ (weight.t() @ weighted)) + half
@@ -116,7 +117,7 @@ class _LinearNormalNLL(Function):
         d_weight = weight @ (h.t() @ gh)
         d_bias, d_log_scale = torch.empty_like(bias), torch.empty_like(bias)
         _linear_normal_gradients(
-            x.indptr, x.indices, x.data, _numpy(weight), _numpy(bias), _numpy(precision), _numpy(grad),
+            *x.by_gene, _numpy(weight), _numpy(bias), _numpy(precision), _numpy(grad),
             _numpy(gh), _numpy(gh.sum(0)), float(grad.sum()),
             d_weight.numpy(), d_bias.numpy(), d_log_scale.numpy(),
         )  # fmt: skip
@@ -170,12 +171,8 @@ def _add_rows(row, start, end, indices, data, values):  # pragma: no cover - com
 
 @compiled
 def _times(indptr, indices, data, weight, out):  # pragma: no cover - compiled
-    for gene in range(len(indptr) - 1):
-        row = weight[gene]
-        for entry in range(indptr[gene], indptr[gene + 1]):
-            cell, value = indices[entry], data[entry]
-            for j in range(len(row)):
-                out[cell, j] += value * row[j]
+    for cell in range(len(indptr) - 1):
+        _add_rows(out[cell], indptr[cell], indptr[cell + 1], indices, data, weight)
 
 
 @compiled

@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from latentcell import __version__, _keys
 from latentcell._checks import layer_names
+from latentcell._disk import columns
 from latentcell._errors import DataError, nearest
 from latentcell.model import (
     AE,
@@ -110,9 +111,7 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
     if matrix is None:
         raise DataError("adata.X is empty; name the matrix to model with layer=")
     if genes is not None:
-        matrix = matrix[:, genes]
-    if adata.isbacked and layer is None and genes is None:
-        matrix = adata.to_memory().X
+        matrix = columns(matrix, np.flatnonzero(genes))
     obs = adata.obs[list(dict.fromkeys(key for key in keys.values() if key is not None))].copy()
     var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
     if layer is None:

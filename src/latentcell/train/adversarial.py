@@ -10,6 +10,7 @@ from torch import Tensor
 from latentcell.nn.schedules import Schedule
 
 from .guards import Names, check_finite, check_weights
+from .records import keep
 
 Batch = dict[str, Tensor]
 
@@ -146,7 +147,7 @@ class AdversarialPlan(pl.LightningModule):
         means = {f"{name}_train": float(total) / self._n_cells for name, total in self._sums.items()}
         loss = means.pop("critic_loss_train")
         record = {"epoch": float(self.current_epoch), "train_loss": loss, **means, **self.watch()}
-        self.records.append(record | {"lr": lr})
+        keep(self, self.records, record | {"lr": lr})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what a resumed run needs to go on as if unbroken."""

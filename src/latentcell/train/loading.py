@@ -1,20 +1,24 @@
 """Cells to batches: rows of a matrix, in the order asked for, as float32 tensors.
 
-The matrix may be a numpy array, a scipy sparse matrix or array, or a backed one (h5py dataset or anndata's
-on-disk sparse data set). It is never copied and never made dense as a whole; only a batch is. The one
+The matrix may be a numpy array, a scipy sparse matrix or array, or one on disk (see ``_disk.py``), which is
+read a window at a time. It is never copied and never made dense as a whole; only a batch is. The one
 exception is compressed-sparse-column input, whose rows cannot be read: it is converted to rows once.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from anndata.abc import CSCDataset
 from scipy import sparse
 from torch import Tensor
 
+from latentcell._disk import HELD, OnDisk, opened, rows_in_memory
 from latentcell._sparse import SparseCells
+
+from .blocks import block_order, by_windows, share
 
 X_KEY = "X"
 MOSTLY_ZEROS = 0.25  # share of entries below which products with sparse cells are faster than dense ones
@@ -52,9 +56,33 @@ class Cells:
         self.gene_names: Sequence[Any] = range(n_genes) if gene_names is None else gene_names
         self.n_obs = matrix.shape[0]
 
+    def held(self) -> "Cells":
+        """These cells in memory, if they are on disk and small; larger ones are read anew every epoch."""
+        if not isinstance(self.matrix, OnDisk) or self.matrix.nbytes > HELD:
+            return self
+        return self._part(self.matrix[:], self.arrays, self.cell_names)
+
+    def by_batches(self, batches: Sequence[np.ndarray]) -> "Iterator[tuple[Cells, np.ndarray]]":
+        """For each batch, cells that it is among and its rows there: of those on disk a window at a time."""
+        if not isinstance(self.matrix, OnDisk):
+            yield from ((self, indices) for indices in batches)
+            return
+        for wanted, rows, places in by_windows(self.matrix, batches):
+            part = self._part(rows, {name: values[wanted] for name, values in self.arrays.items()})
+            del rows
+            yield from ((part, at) for at in places)
+            del part  # before the next window is read
+
+    def _part(
+        self, rows: Any, arrays: dict[str, np.ndarray], cell_names: Sequence[str] | None = None
+    ) -> "Cells":
+        """Cells whose rows are in memory."""
+        rows = rows if self.genes is None else rows[:, self.genes]
+        return Cells(rows, arrays=arrays, cell_names=cell_names, gene_names=self.gene_names)
+
     def rows(self, indices: np.ndarray) -> Any:
         """Cells `indices`, in that order, as the matrix has them: an array or a sparse matrix."""
-        rows = read_rows(self.matrix, indices)
+        rows = self.matrix[indices]
         return rows if self.genes is None else rows[:, self.genes]
 
     def batch(self, indices: np.ndarray, *, sparse_cells: bool = False) -> dict[str, Tensor]:
@@ -62,24 +90,40 @@ class Cells:
 
         With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`.
         """
-        rows = self.rows(indices)
-        tensors: dict[str, Any] = {}
-        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
-            rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
-            tensors[X_KEY] = SparseCells.from_rows(rows)
-        else:
-            dense = rows.toarray() if sparse.issparse(rows) else rows
-            tensors[X_KEY] = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+        tensors: dict[str, Any] = {X_KEY: self._expression(indices, sparse_cells)}
         for name, values in self.arrays.items():
             tensors[name] = torch.from_numpy(np.ascontiguousarray(values[indices]))
         return tensors
+
+    def _expression(self, indices: np.ndarray, sparse_cells: bool) -> Tensor | SparseCells:
+        if sparse_cells and self._is_plain:
+            return SparseCells.gather(self.matrix, indices)
+        rows = self.rows(indices)
+        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
+            rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
+            return SparseCells.from_rows(rows)
+        dense = rows.toarray() if sparse.issparse(rows) else rows
+        return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether batches can be gathered from the arrays of a CSR matrix in memory as they are."""
+        matrix = self.matrix
+        return (
+            self.genes is None
+            and sparse.issparse(matrix)
+            and matrix.format == "csr"
+            and matrix.nnz < MOSTLY_ZEROS * np.prod(matrix.shape, dtype=float)
+            and bool(matrix.has_canonical_format)
+        )
 
 
 class CellLoader:
     """Batches of cells, shuffled anew each epoch if asked, the same for the same seed and epoch.
 
     The order of an epoch is a function of seed and epoch alone, so that a resumed run sees the same batches.
-    A last batch of a single cell, which batch normalisation cannot use, joins the one before it.
+    A last batch of a single cell, which batch normalisation cannot use, joins the one before it. Cells on
+    disk come in the order of :func:`latentcell.train.blocks.block_order`; of others any is as likely.
 
     Parameters
     ----------
@@ -120,32 +164,65 @@ class CellLoader:
         self.seed = int(seed)
         self.sparse_cells = sparse_cells
         self.epoch = 0
+        self.rank, self.n_ranks = 0, 1
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which decides the order of the next pass."""
         self.epoch = epoch
 
+    def set_share(self, rank: int, n_ranks: int) -> None:
+        """Give each batch's share of a process among several, and only that."""
+        self.rank, self.n_ranks = rank, n_ranks
+
+    def sizes(self) -> list[int]:
+        """Cells of each batch, of all processes together."""
+        full, rest = divmod(len(self.indices), self.batch_size)
+        sizes = [self.batch_size] * full
+        # batch normalisation needs two cells in every process
+        if full and 0 < rest < 2 * self.n_ranks:
+            sizes[-1] += rest
+        elif rest:
+            sizes.append(rest)
+        return sizes
+
     def batches(self) -> list[np.ndarray]:
-        """Indices of the cells of each batch of the current epoch."""
-        order = self.indices
+        """Indices of the cells of each batch of the current epoch: of the share of this process."""
+        order, sizes = self.indices, self.sizes()
         if self.shuffle:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(order)
-        starts = list(range(0, len(order), self.batch_size))
-        if len(starts) > 1 and len(order) - starts[-1] == 1 < self.batch_size:
-            starts.pop()
-        return [order[start:end] for start, end in pairwise([*starts, len(order)])]
+            rng = np.random.default_rng([self.seed, self.epoch])
+            order = self._shuffled(order, sizes, rng)
+        edges = np.cumsum([0, *sizes])
+        shares = [share(size, self.rank, self.n_ranks) for size in sizes]
+        return [order[edge + a : edge + b] for edge, (a, b) in zip(edges[:-1], shares, strict=True)]
+
+    def weight(self, number: int) -> float:
+        """What the mean over this process's share of a batch counts for in the mean over processes."""
+        if self.n_ranks == 1:
+            return 1.0
+        size = self.sizes()[number]
+        begin, end = share(size, self.rank, self.n_ranks)
+        return (end - begin) * self.n_ranks / size
 
     def names(self, number: int) -> tuple[list, Sequence]:
         """Names of the cells of a batch of the current epoch, and of the genes."""
         return [self.cells.cell_names[i] for i in self.batches()[number]], self.cells.gene_names
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.indices), self.batch_size)
-        return max(full + (rest > 1), 1) if len(self.indices) else 0
+        return len(self.sizes())
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for indices in self.batches():
-            yield self.cells.batch(indices, sparse_cells=self.sparse_cells)
+        for cells, indices in self.cells.by_batches(self.batches()):
+            batch = cells.batch(indices, sparse_cells=self.sparse_cells)
+            del cells  # before the next window is read
+            yield batch
+
+    def _shuffled(self, indices: np.ndarray, sizes: list[int], rng: np.random.Generator) -> np.ndarray:
+        matrix = self.cells.matrix
+        if not isinstance(matrix, OnDisk):
+            return rng.permutation(indices)
+        return block_order(
+            indices, sizes, rng, block=matrix.block, window=matrix.window, n_ranks=self.n_ranks
+        )
 
 
 def by_rows(matrix: Any) -> Any:
@@ -163,12 +240,6 @@ def by_rows(matrix: Any) -> Any:
             rows = sparse.csr_matrix(matrix.shape, dtype=matrix.dtype)
             rows.data, rows.indices, rows.indptr = matrix.data, indices, indptr
             return rows
-    return matrix
-
-
-def read_rows(matrix: Any, indices: np.ndarray) -> Any:
-    """Rows `indices` of the matrix in that order, also from disk, where rows must be read sorted and once."""
-    if isinstance(matrix, np.ndarray) or sparse.issparse(matrix):
-        return matrix[indices]
-    unique, inverse = np.unique(indices, return_inverse=True)
-    return matrix[unique][inverse]
+    if isinstance(matrix, CSCDataset):
+        return rows_in_memory(matrix)
+    return opened(matrix)

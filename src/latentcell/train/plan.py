@@ -9,7 +9,9 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
+from .distributed import draw_anew, random_states, summed
 from .guards import Names, check_finite, check_weights
+from .records import keep
 
 Batch = dict[str, Tensor]
 
@@ -86,6 +88,7 @@ class TrainingPlan(pl.LightningModule):
         self.on_epoch: Callable[[int], None] | None = None
         self.before_epoch: Callable[[float], None] | None = None
         self.names: Callable[[int], Names | None] = lambda number: None
+        self.weight: Callable[[int], float] = lambda number: 1.0
 
     @property
     def progress(self) -> float:
@@ -129,7 +132,8 @@ class TrainingPlan(pl.LightningModule):
         loss, terms = self.module.terms(batch, progress)
         check_finite(loss, batch, terms, self.global_step, lr, lambda: self.names(batch_idx))
         self._add("train", loss, terms)
-        return loss
+        weight = self.weight(batch_idx)
+        return loss if weight == 1.0 else loss * weight
 
     def on_after_backward(self) -> None:
         """Let no gradient reach the frozen part of a parameter: Adam then leaves it as it is."""
@@ -148,7 +152,7 @@ class TrainingPlan(pl.LightningModule):
             record |= self._means("validation")
         record |= self.module.schedule_values(self.progress)
         record["lr"] = self.lr * self.lr_schedule(self.progress)
-        self.records.append(record)
+        keep(self, self.records, record)
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of a validation pass."""
@@ -167,14 +171,19 @@ class TrainingPlan(pl.LightningModule):
         """Keep what a resumed run needs to go on as if unbroken."""
         checkpoint["latentcell"] = {
             "records": self.records,
-            "rng": torch.get_rng_state(),
+            "rngs": random_states(self),
             "run": self.run,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history and the random state."""
         self.records = list(checkpoint["latentcell"]["records"])
-        torch.set_rng_state(checkpoint["latentcell"]["rng"])
+        kept = checkpoint["latentcell"]
+        states = kept["rngs"] if "rngs" in kept else [kept["rng"]]
+        if len(states) == self.trainer.world_size:
+            torch.set_rng_state(states[self.global_rank])
+        else:
+            draw_anew([len(self.records), self.trainer.world_size, self.global_rank], self)
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""
@@ -199,7 +208,9 @@ class TrainingPlan(pl.LightningModule):
         self._n_cells[part] += n
 
     def _means(self, part: str) -> dict[str, float]:
-        means = {name: float(total) / self._n_cells[part] for name, total in self._sums[part].items()}
+        n_cells = torch.tensor(self._n_cells[part], dtype=torch.float64)
+        total, *sums = summed(self, [n_cells, *self._sums[part].values()])
+        means = {name: value / total for name, value in zip(self._sums[part], sums, strict=True)}
         kl = sum((value for name, value in means.items() if name.startswith("kl")), start=0.0)
         named = {f"{name}_{part}": value for name, value in means.items() if name != "loss"}
         named["train_loss" if part == "train" else "validation_loss"] = means["loss"]

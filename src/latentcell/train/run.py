@@ -3,71 +3,28 @@
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from latentcell._errors import TrainingDivergedError
 
 from .adversarial import AdversarialPlan
 from .checkpoints import CheckpointFiles, check_fits, read_checkpoint
+from .distributed import Together, several_processes, strategy_of
 from .loading import CellLoader
 from .plan import TrainingPlan
+from .progress import ProgressBar
 
 Plan = TrainingPlan | AdversarialPlan
 CHECKPOINT = "last.ckpt"
-
-
-class ProgressBar(Callback):
-    """One line on stderr: epochs done, loss, time left; drawn at most ten times a second."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.bar: Progress | None = None
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the empty bar."""
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, loss {task.fields[loss]}, left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            # rich's own refresh runs in a thread that outlives stop() by up to a tenth of a second
-            auto_refresh=False,
-        )
-        self.task = self.bar.add_task(
-            self.title, total=trainer.max_epochs, completed=trainer.current_epoch, loss="-"
-        )
-        self.bar.start()
-        self.drawn = monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move the bar by one epoch."""
-        if self.bar is not None and isinstance(pl_module, Plan):
-            # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
-            loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
-            self.bar.update(self.task, advance=1, loss=loss)
-            if monotonic() - self.drawn > 0.1:
-                self.bar.refresh()
-                self.drawn = monotonic()
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave the last line standing."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
 
 
 class BestWeights(Callback):
@@ -106,6 +63,7 @@ def fit(
     max_epochs: int,
     accelerator: str,
     devices: int | str | list[int],
+    strategy: str,
     precision: Any,
     gradient_clip: float | None,
     early_stopping_patience: int | None,
@@ -113,6 +71,8 @@ def fit(
     progress_title: str | None,
     checkpoint_dir: Path | None,
     resume: bool,
+    callbacks: Sequence[Callback] = (),
+    logger: Any = False,
 ) -> bool:
     """Run the plan; return whether it was interrupted (Ctrl-C). The plan's module is trained in place.
 
@@ -126,6 +86,8 @@ def fit(
         Passes over the training cells.
     accelerator, devices, precision
         Lightning's; ``devices="auto"`` takes one.
+    strategy
+        Of several devices: see :func:`latentcell.train.distributed.strategy_of`.
     gradient_clip
         Largest norm of the gradient; None does not clip.
     early_stopping_patience
@@ -139,20 +101,36 @@ def fit(
         Folder that receives ``last.ckpt`` after every epoch.
     resume
         Go on from that checkpoint if it is there.
+    callbacks, logger
+        Lightning's, beside the run's own; loggers get each epoch's record.
 
     Raises
     ------
     ModelFileError
         If the checkpoint is damaged, or of another run.
     """
-    callbacks: list[Callback] = []
     best = BestWeights()
+
+    def results() -> dict[str, Any]:
+        return {
+            "records": plan.records,
+            "weights": _module(plan).state_dict(),
+            "best": best.state_dict(),
+        }
+
+    def take(found: dict[str, Any]) -> None:
+        plan.records = found["records"]
+        _module(plan).load_state_dict(found["weights"])
+        best.load_state_dict(found["best"])
+
+    together = Together(train, validation, seed=seed, max_epochs=max_epochs, results=results)
+    all_callbacks: list[Callback] = [together, *callbacks]
     if early_stopping_patience is not None:
-        callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
+        all_callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
-        callbacks.append(ProgressBar(progress_title))
+        all_callbacks.append(ProgressBar(progress_title))
     if checkpoint_dir is not None:
-        callbacks.append(
+        all_callbacks.append(
             # save_last=True would write nothing here: Lightning then saves "last" only beside another
             # checkpoint
             ModelCheckpoint(
@@ -164,6 +142,8 @@ def fit(
             )
         )
     plan.on_epoch, plan.names = train.set_epoch, train.names
+    if isinstance(plan, TrainingPlan):
+        plan.weight = train.weight
     plan.run = plan.run | {
         "seed": seed,
         "batch size": train.batch_size,
@@ -177,14 +157,16 @@ def fit(
         checkpoint = checkpoint_dir / CHECKPOINT
         check_fits(checkpoint, read_checkpoint(checkpoint), plan.state_dict(), plan.run)
     with _quiet(), local_random_state(seed):
+        several = strategy_of(strategy, devices)
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
-            devices=1 if devices == "auto" else devices,
+            devices=1 if devices == "auto" and several == "auto" else devices,
+            strategy=several,
             precision=precision,
             gradient_clip_val=gradient_clip,
-            callbacks=callbacks,
-            logger=False,
+            callbacks=all_callbacks,
+            logger=logger,
             enable_checkpointing=checkpoint_dir is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -192,7 +174,8 @@ def fit(
             plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
         try:
-            trainer.fit(plan, train, validation, ckpt_path=checkpoint)
+            with several_processes(trainer, plan, together, checkpoint_dir, take):
+                trainer.fit(plan, train, validation, ckpt_path=checkpoint)
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
@@ -232,5 +215,10 @@ def local_random_state(seed: int) -> Iterator[None]:
     """Seed torch for the length of a run and give the caller's random state back afterwards."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        if devices or torch.backends.mps.is_available():
+            torch.manual_seed(seed)
+        else:
+            # the same draws; torch.manual_seed would also note the seed, with a whole stack trace, for each
+            # kind of device that is not there
+            torch.default_generator.manual_seed(seed)
         yield

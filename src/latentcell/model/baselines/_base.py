@@ -13,7 +13,7 @@ from scipy import sparse
 from scvi.model.base import BaseModelClass
 
 from latentcell import __version__, _keys
-from latentcell._checks import Kind, matrix_kind
+from latentcell._checks import Kind
 from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.model import _files, _sound
@@ -23,8 +23,7 @@ from latentcell.model._cells import (
     check_registrable,
     collect,
     gene_positions,
-    matrix_of,
-    place_of,
+    kind_of,
 )
 from latentcell.model._generation import (
     CHUNK,
@@ -82,8 +81,7 @@ class AbstractBaseline(BaseModelClass):
         self._kind: Kind = "counts"
         if adata is not None:
             if not counts_only:
-                matrix, where = matrix_of(adata, self.spec.layer), place_of(self.spec.layer)
-                self._kind = matrix_kind(matrix, adata.obs_names, adata.var_names, where=where)
+                self._kind = kind_of(adata, self.spec.layer)
             self._collect(adata, check=True)
         self._model_summary_string = f"{type(self).__name__} of {len(self.spec.genes)} genes"
 

@@ -108,7 +108,7 @@ def draw(
 def score(
     yardstick: Yardstick, new: AnnData, groupby: str | None, layer: str | None, max_cells: int, seed: int
 ) -> pd.DataFrame:
-    """``lc.metrics.fidelity`` of the generated cells, on their scale; cells of unknown groups left out."""
+    """``lc.metrics.fidelity`` of generated cells, on their scale; cells of unknown groups are left out."""
     real, reference = yardstick.real, yardstick.reference
     if new.uns.get(_keys.UNS, {}).get("scale") == "log1p":
         real = _on_log_scale(real, layer)

@@ -1,0 +1,277 @@
+"""How long models take beside scvi-tools' SCVI, as ratios within one run: same cells, network, batch size.
+
+    python benchmarks/speed.py epoch   [--data pbmc3k pbmc3k-all] [--likelihoods nb zinb poisson normal]
+    python benchmarks/speed.py bound   [--data pbmc3k kang cellmix simulated] [--seeds 0 1 2]
+    python benchmarks/speed.py infer   [--cells 100000]
+    python benchmarks/speed.py size    [--cells 3000 10000 100000 1000000]
+    python benchmarks/speed.py import
+
+Several may be named; without a name it is epoch, infer and import. Each takes --rounds 5, --threads 1 2 and
+--out FILE.csv. Times are of the processor; rounds alternate between the two
+packages, A B A B, and the table gives medians and quartiles. "epoch" and "size" compare the preset "scvi" of
+VAE, which is SCVI's network. "bound" trains both at their defaults, on the same cells, and asks when the held
+out evidence lower bound is that of SCVI. Simulated counts have 6 % of entries other than zero.
+
+"bound" reads Kang's cells and the mixture from the folder that LATENTCELL_DATA names; PBMC3k is downloaded.
+"""
+
+import argparse
+import logging
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import scvi
+import torch
+from counts import counts_of, negative_elbo, peak_gib, rows_of
+from lightning.pytorch.callbacks import Callback
+from scipy import sparse
+
+import latentcell as lc
+
+Rows = Iterable[dict[str, Any]]
+EPOCHS = 4  # of which the first is left out
+STEPS = 150  # of SCVI where a whole epoch would take an hour
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+
+
+class Clock(Callback):
+    """Processor time at the end of every epoch, and of every step."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+        self.steps: list[float] = []
+
+    def on_train_start(self, *args: Any) -> None:
+        """Start."""
+        self.start = time.process_time()
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Note the step."""
+        self.steps.append(time.process_time() - self.start)
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        """Note the epoch."""
+        self.epochs.append(time.process_time() - self.start)
+
+
+class Reached(Clock):
+    """The same, and when a bound on held-out cells is reached; looking takes no time of the clock."""
+
+    def __init__(self, look: Callable[[], float], wanted: float, every: int) -> None:
+        super().__init__()
+        self.look, self.wanted, self.every = look, wanted, every
+        self.when: float | None = None
+
+    def on_train_epoch_end(self, trainer: Any, *args: Any) -> None:
+        """Look."""
+        super().on_train_epoch_end()
+        if self.when is None and trainer.current_epoch % self.every == self.every - 1:
+            before = time.process_time()
+            with torch.random.fork_rng(devices=[]):
+                if self.look() <= self.wanted:
+                    self.when = self.epochs[-1]
+            trainer.lightning_module.module.train()
+            self.start += time.process_time() - before
+
+
+def simulated(n_cells: int, n_genes: int = 2000, *, mixed_types: bool = False, seed: int = 0) -> ad.AnnData:
+    """Counts of eight groups; `mixed_types` has int64 indptr beside int32 indices, as large files have."""
+    rng = np.random.default_rng(seed)
+    per_cell = int(0.06 * n_genes)
+    likely = rng.lognormal(0.0, 1.0, (8, n_genes))
+    likely = np.cumsum(likely / likely.sum(1, keepdims=True), axis=1)
+    indptr, indices, data = [np.zeros(1, np.int64)], [], []
+    for start in range(0, n_cells, 20_000):
+        n = min(20_000, n_cells - start)
+        group = rng.integers(0, 8, n)
+        genes = np.empty((n, per_cell * 2), np.int32)
+        for g in range(8):
+            own = np.flatnonzero(group == g)
+            drawn = np.searchsorted(likely[g], rng.random((len(own), per_cell * 2)))
+            genes[own] = np.minimum(drawn, n_genes - 1)
+        rows = np.repeat(np.arange(n), per_cell * 2)
+        block = sparse.csr_matrix((np.ones(rows.size, np.float32), (rows, genes.ravel())), (n, n_genes))
+        indptr.append(block.indptr[1:].astype(np.int64) + indptr[-1][-1])
+        indices.append(block.indices.astype(np.int32))
+        data.append(block.data)
+    x = sparse.csr_matrix((n_cells, n_genes), dtype=np.float32)
+    x.data, x.indices, x.indptr = np.concatenate(data), np.concatenate(indices), np.concatenate(indptr)
+    if not mixed_types:
+        x.indptr = x.indptr.astype(np.int32)
+    return ad.AnnData(x)
+
+
+def stock(cells: ad.AnnData, likelihood: str, seed: int, clock: Clock, **train: Any) -> Any:
+    """SCVI, trained."""
+    scvi.settings.seed = seed
+    scvi.model.SCVI.setup_anndata(cells)
+    model = scvi.model.SCVI(cells, gene_likelihood=likelihood)
+    model.train(callbacks=[clock], logger=False, **QUIET, **({"train_size": 1.0} | train))
+    return model
+
+
+def ours(cells: ad.AnnData, likelihood: str, seed: int, clock: Clock, **train: Any) -> Any:
+    """The same network of ours, trained."""
+    lc.model.VAE.setup_anndata(cells)
+    model = lc.model.VAE.from_preset("scvi", cells, gene_likelihood=likelihood, seed=seed)
+    model.train(callbacks=[clock], batch_size=128, **QUIET, **train)
+    return model
+
+
+def epoch(args: argparse.Namespace) -> Rows:
+    """Cost of an epoch; the negative bound after the last, of 1,000 of the cells: both do the same."""
+    for data in args.data or ["pbmc3k", "pbmc3k-all"]:
+        counts = counts_of(data)
+        logged = counts.copy()
+        sc.pp.normalize_total(logged, target_sum=1e4)
+        sc.pp.log1p(logged)
+        for likelihood in args.likelihoods:
+            cells = logged if likelihood == "normal" else counts
+            for round_ in range(args.rounds):
+                for name, make in (("SCVI", stock), ("latentcell", ours)):
+                    clock = Clock()
+                    model = make(cells.copy(), likelihood, round_, clock, max_epochs=EPOCHS)
+                    error = (
+                        negative_elbo(model, cells[:1000], None, 1, 0) if likelihood != "normal" else np.nan
+                    )
+                    values = {"seconds": float(np.median(np.diff(clock.epochs))), "bound": error}
+                    yield from rows_of(f"{counts.n_vars} genes, {likelihood}", name, round_, values)
+
+
+def bound(args: argparse.Namespace) -> Rows:
+    """Training at the defaults of both, until SCVI's held-out bound is reached."""
+    for name in args.data or ["pbmc3k", "kang", "cellmix", "simulated"]:
+        cells = simulated(50_000) if name == "simulated" else counts_of(name)
+        for seed in args.seeds:
+            order = np.random.default_rng(seed).permutation(cells.n_obs)
+            parts = np.split(order, [int(0.9 * cells.n_obs)])
+            train, held_out = (cells[np.sort(part)].copy() for part in parts)
+            clock = Clock()
+            theirs = stock(train.copy(), "zinb", seed, clock)
+            wanted, spent = negative_elbo(theirs, held_out, None, 5, 0), clock.epochs[-1]
+            yield from rows_of(name, "SCVI", seed, {"seconds": spent, "held out": wanted})
+            for likelihood in ("nb", "zinb"):
+                lc.model.VAE.setup_anndata(train)
+                model = lc.model.VAE(train, gene_likelihood=likelihood, seed=seed)
+                reached = Reached(partial(negative_elbo, model, held_out, None, 5, 0), wanted, 4)
+                model.train(callbacks=[reached], **QUIET)
+                told = {"seconds": reached.epochs[-1], "held out": negative_elbo(model, held_out, None, 5, 0)}
+                told |= {"times as fast, whole run": spent / reached.epochs[-1]}
+                if reached.when is not None:
+                    told |= {
+                        "until SCVI's": reached.when,
+                        "times as fast, until SCVI's": spent / reached.when,
+                    }
+                yield from rows_of(name, likelihood, seed, told)
+                print(name, seed, likelihood, told, {"SCVI": wanted, "seconds": spent}, flush=True)
+
+
+def infer(args: argparse.Namespace) -> Rows:
+    """Embedding and normalised expression of many cells."""
+    for n_cells in args.cells or [100_000]:
+        cells = simulated(n_cells)
+        some = cells[:2000].copy()
+        models = {
+            "SCVI": stock(some.copy(), "nb", 0, Clock(), max_epochs=1),
+            "latentcell": ours(some.copy(), "nb", 0, Clock(), max_epochs=1),
+        }
+        for round_ in range(args.rounds):
+            for name, model in models.items():
+                asked: dict[str, Callable[[], Any]] = {
+                    "embedding": model.get_latent_representation,
+                    "expression": partial(model.get_normalized_expression, return_numpy=True),
+                }
+                for what, ask in asked.items():
+                    start = time.process_time()
+                    found = ask(cells)
+                    seconds = time.process_time() - start
+                    del found
+                    yield from rows_of(f"{what}, {n_cells} cells", name, round_, {"seconds": seconds})
+
+
+def size(args: argparse.Namespace) -> Rows:
+    """Cells per second of training, as the number of cells grows; of SCVI over some steps."""
+    for n_cells in args.cells or [3_000, 10_000, 100_000, 1_000_000]:
+        cells = simulated(n_cells, mixed_types=n_cells >= 1_000_000)
+        for name in ("latentcell", "SCVI"):
+            clock = Clock()
+            if name == "SCVI":
+                stock(cells, "nb", 0, clock, max_epochs=1, limit_train_batches=STEPS)
+            else:
+                ours(cells, "nb", 0, clock, max_epochs=2 if n_cells <= 100_000 else 1)
+            steps = clock.steps[-STEPS:]
+            rate = 128 * (len(steps) - 1) / (steps[-1] - steps[0])
+            values = {"cells per second": rate, "peak, GiB": peak_gib()}
+            yield from rows_of(f"{n_cells} cells", name, 0, values)
+
+
+def import_(args: argparse.Namespace) -> Rows:
+    """Seconds of ``import latentcell`` in a new process, on top of an empty one."""
+    for round_ in range(args.rounds):
+        for name in ("latentcell", "scvi"):
+            seconds = []
+            for code in ("pass", f"import {name}"):
+                start = time.perf_counter()
+                subprocess.run([sys.executable, "-c", code], check=True)
+                seconds.append(time.perf_counter() - start)
+            yield from rows_of("import", name, round_, {"seconds": seconds[1] - seconds[0]})
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Medians and quartiles, and how many times as fast each is as SCVI."""
+    found = table.groupby(["data", "method", "metric"])["value"].describe()[["50%", "25%", "75%"]]
+    seconds = found["50%"].unstack("method").xs("seconds", level="metric", drop_level=False)
+    for base in ("SCVI", "scvi"):
+        if base in seconds:
+            found["times as fast"] = (
+                (1 / seconds.div(seconds[base], axis=0))
+                .stack()
+                .reindex([(d, m, method) for d, method, m in found.index])
+                .to_numpy()
+            )
+    return found.round(4)
+
+
+def main() -> None:
+    """Measure and print."""
+    commands = {"epoch": epoch, "bound": bound, "infer": infer, "size": size, "import": import_}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("commands", nargs="*", default=["epoch", "infer", "import"], metavar="COMMAND")
+    parser.add_argument("--likelihoods", nargs="+", default=["nb", "zinb", "poisson", "normal"])
+    parser.add_argument("--data", nargs="+")
+    parser.add_argument("--cells", nargs="+", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    scvi.settings.verbosity = logging.ERROR
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    if unknown := set(args.commands) - set(commands):
+        parser.error(f"no such command: {', '.join(sorted(unknown))}; there are {', '.join(commands)}")
+    tables = []
+    for name, threads in product(args.commands, args.threads):
+        torch.set_num_threads(threads)
+        table = pd.DataFrame(commands[name](args))
+        print(f"\n{name}, {threads} threads\n{summary(table).to_string()}", flush=True)
+        tables.append(table.assign(command=name, threads=threads))
+    if args.out:
+        pd.concat(tables).to_csv(args.out, index=False)
+    print(f"torch {torch.__version__}, scvi-tools {scvi.__version__}, peak {peak_gib():.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()
