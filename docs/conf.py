@@ -87,6 +87,8 @@ nb_output_stderr = "remove"
 html_theme = "sphinx_book_theme"
 html_title = "latentcell"
 html_theme_options = {"show_toc_level": 2, "use_download_button": True}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 
 def copy_tutorials() -> None:

@@ -1,4 +1,4 @@
-"""The code of the how-to pages runs, in the order in which it stands."""
+"""The code of the how-to pages and of the README runs, in the order in which it stands."""
 
 import warnings
 
@@ -11,7 +11,7 @@ PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 MADE_OF_CODE = [page for page in PAGES if page.name != "index.md"]
 
 
-@pytest.mark.parametrize("page", MADE_OF_CODE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*MADE_OF_CODE, ROOT / "README.md"], ids=lambda page: page.stem)
 def test_code_runs(page, my_cells, monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: None)
     found = blocks(page)

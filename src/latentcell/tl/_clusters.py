@@ -9,7 +9,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import DESC, SAUCIE
 
-from ._fit import Mask, fit, record
+from ._fit import Mask, added, fit, record
 
 
 def saucie(
@@ -21,7 +21,7 @@ def saucie(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("saucie"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> SAUCIE:
     """Embed cells in two dimensions, mix their batches and find clusters, with SAUCIE.
@@ -70,6 +70,7 @@ def saucie(
     adata.obsm[key_added] = model.get_embedding()
     adata.obs[_keys.clusters(key_added)] = _named(model.get_clusters())
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(obsm=[key_added], obs=[_keys.clusters(key_added)], uns=[_keys.params(key_added)])
     return model
 
 
@@ -82,7 +83,7 @@ def desc(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("desc"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> DESC:
     """Embed and cluster cells with DESC, and say how sure each cell's cluster is.
@@ -134,6 +135,11 @@ def desc(
     adata.obs[_keys.clusters(key_added)] = _named(probabilities.argmax(axis=1))
     adata.obs[_keys.confidence(key_added)] = probabilities.max(axis=1)
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(
+        obsm=[key_added, _keys.probabilities(key_added)],
+        obs=[_keys.clusters(key_added), _keys.confidence(key_added)],
+        uns=[_keys.params(key_added)],
+    )
     return model
 
 

@@ -13,7 +13,7 @@ from latentcell._errors import DataError, nearest
 from latentcell.model import DCA
 from latentcell.model._streams import check_out
 
-from ._fit import fit, record
+from ._fit import added, fit, record
 
 Scale = Literal["counts", "cp10k", "log1p"]
 Also = Literal["dispersion", "dropout"]
@@ -33,7 +33,7 @@ def denoise(
     max_epochs: int | None = None,
     key_added: str = "denoised",
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> DCA:
     """Denoise counts with a deep count autoencoder. ``X`` is never touched.
@@ -118,13 +118,17 @@ def denoise(
     else:
         dense = values if isinstance(values, np.ndarray) else values.toarray()  # type: ignore[union-attr]
         adata.obsm[key_added] = pd.DataFrame(dense, index=adata.obs_names, columns=list(genes))
+    written: dict[str, list[str]] = {"layers" if genes is None else "obsm": [key_added]}
     for name in also:
         found = model.get_denoised(which=name)
         if name == "dispersion" and model.params["dispersion"] == "gene":
             adata.var[f"{key_added}_dispersion"] = np.asarray(found)[0]
+            written["var"] = [f"{key_added}_dispersion"]
         else:
             adata.layers[f"{key_added}_{name}"] = found
+            written["layers"].append(f"{key_added}_{name}")
     adata.uns[_keys.params(key_added)] = record(model, layer, keys) | {"scale": scale}
+    added(**written, uns=[_keys.params(key_added)])
     return model
 
 

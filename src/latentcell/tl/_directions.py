@@ -18,6 +18,7 @@ from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, Disen
 from latentcell.model._variational import AbstractVariational
 
 from ._features import LEAST_CELLS, Features, features_of
+from ._fit import added
 from ._places import check_places, places_of
 
 PENALTIES = np.logspace(-4, 1, 11)
@@ -196,6 +197,7 @@ def latent_directions(
             "seed": seed,
         },
     }
+    added(uns=[key_added])
     return table
 
 

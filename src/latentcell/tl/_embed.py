@@ -8,7 +8,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE, ScGen
 
-from ._fit import Mask, fit, record
+from ._fit import Mask, added, fit, record
 from ._latent_genes import on_genes
 
 Embedding = TypeVar("Embedding", bound=AE | CVAE | DCA | VAE | VSC | DisentangledVAE | ScGen)
@@ -23,7 +23,7 @@ def ae(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("ae"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> AE:
     """Embed cells with a deep autoencoder and write the codes to `adata`.
@@ -48,7 +48,9 @@ def ae(
     seed
         Of weights, order of cells and noise: same seed, same bits on the same CPU.
     progress
-        Draw a line of progress on stderr.
+        Draw a line of progress on stderr. None: unless ``sc.settings.verbosity`` is 0. At 1 (scanpy's
+        default) there is the line alone; from 2 on scanpy's log says what is trained and how long it took;
+        from 3 on also which keys were written.
     **model_args
         Arguments of :class:`latentcell.model.AE`, e.g. ``n_latent=10``, ``hidden=(128, 32)``.
 
@@ -91,7 +93,7 @@ def vae(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("vae"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> VAE:
     """Embed cells with a beta-VAE and write the codes (posterior means) to `adata`.
@@ -141,7 +143,7 @@ def disentangled_vae(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("disentangledvae"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> DisentangledVAE:
     """Embed cells with a disentangled VAE and write the codes (posterior means) to `adata`.
@@ -203,7 +205,7 @@ def vsc(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("vsc"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> VSC:
     """Embed cells with a variational sparse coder and write the codes to `adata`.
@@ -250,8 +252,10 @@ def vsc(
     model = _embed(VSC, adata, layer, mask_var, batch_key, max_epochs, key_added, seed, progress, model_args)
     adata.obsm[_keys.hard(key_added)] = cast("np.ndarray", model.get_latent_representation(hard=True))
     adata.obsm[_keys.inclusion(key_added)] = model.get_inclusion_probability()
+    added(obsm=[_keys.hard(key_added), _keys.inclusion(key_added)])
     if model.params["decoder"] == "linear":
         adata.varm[_keys.loadings(key_added)] = on_genes(adata, model.spec.genes, model.get_loadings())
+        added(varm=[_keys.loadings(key_added)])
     return model
 
 
@@ -266,7 +270,7 @@ def cvae(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("cvae"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> CVAE:
     """Train a conditional VAE on labelled cells and write the codes (posterior means) to `adata`.
@@ -333,7 +337,7 @@ def scgen(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("scgen"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> ScGen:
     """Train scGen and write the codes (posterior means) to `adata`; its ``predict`` then changes conditions.
@@ -394,7 +398,7 @@ def _embed(
     max_epochs: int | None,
     key_added: str,
     seed: int,
-    progress: bool,
+    progress: bool | None,
     model_args: dict[str, Any],
 ) -> Embedding:
     keys = {"batch_key": batch_key}
@@ -408,3 +412,4 @@ def _write_codes(
 ) -> None:
     adata.obsm[key_added] = model.get_latent_representation()
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(obsm=[key_added], uns=[_keys.params(key_added)])

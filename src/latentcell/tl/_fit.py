@@ -1,8 +1,10 @@
 """What every verb that trains does: pick the genes and keys, train a model on them, say what was done."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import scanpy as sc
 from anndata import AnnData
 
 from latentcell import __version__, _keys
@@ -54,7 +56,7 @@ def fit(
     keys: dict[str, str | None],
     max_epochs: int | None,
     seed: int,
-    progress: bool,
+    progress: bool | None,
     model_args: dict[str, Any],
 ) -> Model:
     """Train a model on an object of its own that shares the matrix of `adata`; nothing is written to it."""
@@ -62,8 +64,21 @@ def fit(
     cells = selection(adata, layer, mask_var, columns)
     model_class.setup_anndata(cells, layer=layer, **keys)  # type: ignore[arg-type]
     model = model_class(cells, seed=seed, **model_args)
-    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=progress)
+    start = sc.logging.info(f"training {model_class.__name__} on {cells.n_obs} cells x {cells.n_vars} genes")
+    model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=shows(progress))
+    sc.logging.info("    finished", time=start)
     return model
+
+
+def shows(progress: bool | None) -> bool:
+    """Whether to draw progress: as the user says, else unless scanpy is to be silent (verbosity 0)."""
+    return int(sc.settings.verbosity) > 0 if progress is None else progress
+
+
+def added(**slots: Sequence[str]) -> None:
+    """Say which keys of which slots were written, where scanpy says so: at a verbosity of 3."""
+    keys = [f"    {key!r} (adata.{slot})" for slot, keys in slots.items() for key in keys]
+    sc.logging.hint("\n".join(["added", *keys]))
 
 
 def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str, str | None]) -> AnnData:

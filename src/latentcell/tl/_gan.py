@@ -8,7 +8,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import GAN, ConditionalGAN
 
-from ._fit import fit, record
+from ._fit import added, fit, record
 
 
 def gan(
@@ -21,7 +21,7 @@ def gan(
     max_epochs: int | None = None,
     key_added: str | None = None,
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> GAN | ConditionalGAN:
     """Train a GAN on cells, which then draws new ones, and write where the cells lie among its codes.
@@ -85,4 +85,5 @@ def gan(
     model = fit(model_class, adata, layer, mask_var, keys, max_epochs, seed, progress, model_args)
     adata.obsm[key_added] = model.project()
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(obsm=[key_added], uns=[_keys.params(key_added)])
     return model

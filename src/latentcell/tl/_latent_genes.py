@@ -14,6 +14,8 @@ from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 from latentcell.model._jacobian import AbstractJacobian, EffectScale
 
+from ._fit import added
+
 Direction = Literal["both", "up", "down"]
 
 
@@ -152,9 +154,11 @@ def rank_latent_genes(
         **{part: _records(names, [group[part] for group in groups]) for part in groups[0]},
     }
     if isinstance(model, VSC) and model.params["decoder"] == "linear":
-        adata.varm[_keys.loadings(use_rep)] = on_genes(adata, model.spec.genes, model.get_loadings())
+        key, values = _keys.loadings(use_rep), model.get_loadings()
     else:
-        adata.varm[_keys.effects(use_rep)] = on_genes(adata, model.spec.genes, found.mean)
+        key, values = _keys.effects(use_rep), found.mean
+    adata.varm[key] = on_genes(adata, model.spec.genes, values)
+    added(uns=[key_added], varm=[key])
 
 
 def on_genes(adata: AnnData, genes: Sequence[str], values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell.model import SCVIS, VASC
 
-from ._fit import Mask, fit, record
+from ._fit import Mask, added, fit, record
 
 _AT_ONCE = 1024
 
@@ -22,7 +22,7 @@ def scvis(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("scvis"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> SCVIS:
     """Draw a map of cells on which new cells can be placed, and write it to `adata`.
@@ -71,6 +71,7 @@ def scvis(
     adata.obsm[key_added] = model.get_latent_representation()
     adata.obs[_keys.log_likelihood(key_added)] = model.get_log_likelihood()
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(obsm=[key_added], obs=[_keys.log_likelihood(key_added)], uns=[_keys.params(key_added)])
     return model
 
 
@@ -83,7 +84,7 @@ def vasc(
     max_epochs: int | None = None,
     key_added: str = _keys.latent("vasc"),
     seed: int = 0,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> VASC:
     """Embed cells in two dimensions with VASC, which allows for lost values, and write the codes to `adata`.
@@ -139,4 +140,5 @@ def vasc(
     lost[adata.var_names.get_indexer(model.spec.genes)] = total / adata.n_obs
     adata.var[_keys.dropout(key_added)] = lost
     adata.uns[_keys.params(key_added)] = record(model, layer, keys)
+    added(obsm=[key_added], var=[_keys.dropout(key_added)], uns=[_keys.params(key_added)])
     return model

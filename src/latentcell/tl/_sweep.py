@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentcell._errors import DataError, TrainingDivergedError, nearest
 
-from ._fit import Mask, fit, selection
+from ._fit import Mask, fit, selection, shows
 from ._sweep_judge import Judge, Score, fingerprint
 from ._sweep_table import ResultTable, Rows, Settings
 
@@ -39,7 +39,7 @@ def sweep(
     labels_key: str | None = None,
     max_epochs: int | None = None,
     path: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     **model_args: Any,
 ) -> pd.DataFrame:
     """Train a model with every setting of a grid and every seed, and score each.
@@ -78,7 +78,7 @@ def sweep(
         larger. Results of other cells, arguments, scores or versions of latentcell are refused (a `score` is
         known by its name only).
     progress
-        Draw a line of progress on stderr.
+        Draw a line of progress on stderr. None: unless ``sc.settings.verbosity`` is 0.
     **model_args
         Arguments of the model that stay the same throughout, e.g. ``n_latent=10``.
 
@@ -157,7 +157,7 @@ def sweep(
             return [("diverged", "all", 1.0)]
         return [("seconds", "all", monotonic() - start), *judge(model)]
 
-    with _progress(progress and bool(todo), f"Sweep of {model_class.__name__}", len(todo)) as advance:
+    with _progress(shows(progress) and bool(todo), f"Sweep of {model_class.__name__}", len(todo)) as advance:
         for one, seed in todo:
             table.add(one, seed, train_one(one, seed))
             advance()
