@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from latentcell._errors import DataError
@@ -75,9 +76,9 @@ def test_sparse_and_dense_cells_train_alike_in_every_precision(
     first = make.train(Model, found, train_arguments={"precision": precision}, gene_likelihood="normal")
     second = make.train(Model, dense, train_arguments={"precision": precision}, gene_likelihood="normal")
     # the weights: codes of sparse and of dense cells are computed by different products
-    theirs = second.module.state_dict()
-    for name, weights in first.module.state_dict().items():
-        np.testing.assert_array_equal(weights, theirs[name], err_msg=name)
+    theirs = dict(second.module.named_parameters())
+    for name, weights in first.module.named_parameters():
+        assert torch.equal(weights, theirs[name]), name
 
 
 def test_sparse_and_dense_cells_train_alike(make, Model, any_data, any_likelihood, cells):
