@@ -1,6 +1,8 @@
 """What is shown of a run where no line can be drawn upon."""
 
 import io
+import os
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
@@ -60,3 +62,26 @@ def test_a_notebook_has_one_line_that_is_rewritten(clock):
 def test_time_left_is_that_of_a_resumed_run(clock):
     lines = shown(clock, 40.0, 2, total=10, first=6, jupyter=False).splitlines()
     assert lines[0] == "Training Toy: 7/10 epochs, loss 0.5, 0:00:40, left 0:02:00"
+
+
+@pytest.mark.parametrize(
+    ("load_per_core", "policy", "says"),
+    [(3.0, None, True), (3.0, "ACTIVE", True), (3.0, "passive", False), (1.0, None, False)],
+)
+def test_why_training_is_slow_is_said_where_something_can_be_done(load_per_core, policy, says):
+    environ = {} if policy is None else {"OMP_WAIT_POLICY": policy}
+    found = progress.crowded(load_per_core * (os.cpu_count() or 1), environ)
+    assert (found is not None) == says
+    assert found is None or "OMP_WAIT_POLICY=PASSIVE" in found
+
+
+def test_it_is_said_once_and_only_of_long_runs(clock, monkeypatch):
+    monkeypatch.setattr(progress, "crowded", lambda load, environ: "busy")
+    plan = MagicMock(spec=progress.TrainingPlan, records=[{"train_loss": 1.0}])
+    bar, file = progress.ProgressBar("Training Toy"), io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=file, force_jupyter=False))
+    bar.on_train_start(MagicMock(max_epochs=9, current_epoch=0), plan)
+    for seconds, said in [(15.0, 0), (10.0, 1), (40.0, 1)]:
+        clock[0] += seconds
+        bar.on_train_epoch_end(MagicMock(), plan)
+        assert file.getvalue().count("busy") == said

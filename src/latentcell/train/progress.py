@@ -1,5 +1,7 @@
 """How far training is: a bar in a terminal, a line that is rewritten in a notebook, lines in a log."""
 
+import os
+from collections.abc import Mapping
 from time import monotonic
 
 import lightning.pytorch as pl
@@ -12,6 +14,8 @@ from .plan import TrainingPlan
 
 BETWEEN_LINES = 30.0
 """Seconds between two lines in a log: enough to see that a run goes on, few enough to read the log."""
+LONG = 20.0
+"""Seconds of training after which it is worth to say why it may be slow."""
 
 
 class ProgressBar(Callback):
@@ -20,12 +24,14 @@ class ProgressBar(Callback):
     def __init__(self, title: str) -> None:
         self.title = title
         self.shown: _Bar | _Lines | None = None
+        self.looked = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to draw where there is something to draw on."""
         console = Console(stderr=True)
         kind = _Bar if console.is_terminal and not console.is_jupyter else _Lines
         self.shown = kind(console, self.title, trainer.max_epochs or 1, trainer.current_epoch)
+        self.started = monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move on by one epoch."""
@@ -33,12 +39,31 @@ class ProgressBar(Callback):
             # Lightning calls callbacks before the plan records the epoch; the last record is one epoch old
             loss = f"{pl_module.records[-1]['train_loss']:.5g}" if pl_module.records else "-"
             self.shown.advance(loss)
+            if not self.looked and monotonic() - self.started > LONG:
+                self.looked = True
+                reason = crowded(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.environ)
+                if reason is not None:
+                    self.shown.say(reason)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the last line standing."""
         if self.shown is not None:
             self.shown.stop()
             self.shown = None
+
+
+def crowded(load: float, environ: Mapping[str, str]) -> str | None:
+    """What to do where more programs want to run than there are cores; None where they do not.
+
+    Threads of torch that wait for each other spin, and take the cores from those they wait for: with six
+    programs on two cores that made training ten times slower and more.
+    """
+    if load <= 1.5 * (os.cpu_count() or 1) or environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE":
+        return None
+    return (
+        "Other programs want the same cores, which makes training many times slower. Set the environment "
+        "variable OMP_WAIT_POLICY=PASSIVE before Python starts, and OMP_NUM_THREADS=1 if that is not enough."
+    )
 
 
 class _Bar:
@@ -65,6 +90,9 @@ class _Bar:
             self.bar.refresh()
             self.drawn = monotonic()
 
+    def say(self, text: str) -> None:
+        self.bar.console.print(text)
+
     def stop(self) -> None:
         self.bar.stop()
 
@@ -87,6 +115,9 @@ class _Lines:
         due = monotonic() - self.drawn > (0.5 if self.rewrite else BETWEEN_LINES)
         if due and self.done < self.total:  # the last is drawn by stop
             self._draw(last=False)
+
+    def say(self, text: str) -> None:
+        self.file.write(f"\r{text}\n" if self.rewrite else f"{text}\n")
 
     def stop(self) -> None:
         if not self.is_drawn or self.rewrite:
