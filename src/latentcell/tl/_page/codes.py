@@ -120,10 +120,14 @@ def places_of(
         shares = " and ".join(f"{share:.0%}" for share in pca.explained_variance_ratio_)
         found, how = (
             pca.transform(both),
-            f"two principal components ({shares} of variance) of the {codes.what}",
+            f"two principal components ({shares} of variance of the real cells) of the {codes.what}",
         )
     else:
-        found, how = _umap(both, seed), f"UMAP of the {codes.what}"
+        found, how = (
+            _umap(both, seed),
+            f"UMAP of the {codes.what}"
+            + ("" if codes.new is None else ", real and generated cells together"),
+        )
     if found.shape[1] < 2:
         found = np.column_stack([found[:, 0], np.zeros(len(found))])
     n_real = len(codes.real)

@@ -11,6 +11,7 @@ from anndata import AnnData
 from latentcell import _keys
 from latentcell._errors import DataError
 from latentcell.model._jacobian import AbstractJacobian
+from latentcell.model.abstract import AbstractModel
 from latentcell.tl._describe import describe_latent
 from latentcell.tl._latent_genes import rank_latent_genes
 
@@ -125,9 +126,10 @@ def cells_map(model: Any, codes: Codes, how: str, n_shown: str, n: int) -> str:
     )
     words = (
         f"<p>{n_shown}; {escape(how)}.{note} Point at a cell, or go from cell to cell with the arrow keys, "
-        f"to see "
-        "its name. Distances between far groups, their sizes and gaps mean little in a UMAP.</p>"
+        "to see its name.</p>"
     )
+    if how.startswith("UMAP"):
+        words += "<p>Distances between far groups, their sizes and gaps mean little in a UMAP.</p>"
     return words + map_of({"real": ("Cells", n)}, "Scatter plot of cells", shared=False)
 
 
@@ -147,9 +149,9 @@ def beside(
             f"new cells have no place in {how}; take the basis umap or pca to see them beside real ones"
         )
     words = (
-        f"<p>{new.n_obs:,} new cells and the real ones, on one map: {escape(how)} of both together. New "
-        f"cells were "
-        "encoded anew, as real ones are. Look for places where only one of the two has cells.</p>"
+        f"<p>{new.n_obs:,} new cells and the real ones, on one map: {escape(how)}. New cells have no better "
+        "place than real ones: they are looked at anew, by their expression. Look for places where only "
+        "one of the two has cells.</p>"
     )
     if asked.groupby is not None and not data["shared"]:
         words += missing("colours of groups: generated cells have none")
@@ -187,7 +189,8 @@ def fidelity(
         )
     words += f" {new.n_obs:,} new cells"
     record = new.uns.get(_keys.UNS, {})
-    words += f", codes from the {record['source']}.</p>" if record.get("source") else ".</p>"
+    has_codes = isinstance(model, AbstractModel)
+    words += f", codes from the {record['source']}.</p>" if has_codes else ".</p>"
     if why_no_groups and asked.groupby is not None:
         words += missing(f"scores by group: {why_no_groups}")
     return words + lights(table)
