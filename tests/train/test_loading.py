@@ -178,5 +178,9 @@ def test_sparse_cells_are_for_matrices_that_are_mostly_zeros():
     assert isinstance(Cells(sparse.csr_matrix(mostly)).batch(rows)["X"], torch.Tensor)
     assert isinstance(Cells(sparse.csr_matrix(hardly)).batch(rows, sparse_cells=True)["X"], torch.Tensor)
     assert isinstance(Cells(mostly).batch(rows, sparse_cells=True)["X"], torch.Tensor)
+    for matrix in (hardly, sparse.csr_matrix(hardly)):
+        found = Cells(matrix).batch(rows, sparse_cells=True, any_density=True)["X"]
+        assert isinstance(found, SparseCells)
+        np.testing.assert_array_equal(found.dense, hardly[rows])
     loader = CellLoader(Cells(sparse.csr_matrix(mostly)), rows, 4, sparse_cells=True)
     np.testing.assert_array_equal(np.concatenate([b["X"].dense for b in loader]), mostly)

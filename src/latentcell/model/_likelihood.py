@@ -142,7 +142,11 @@ class AbstractLikelihoodModel(AbstractModel):
             max_epochs = defaults["max_epochs"] or default_epochs(len(train), batch_size)
         if batch_size < 2 or max_epochs < 1:
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
-        loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed, sparse_cells=True)
+        how = {
+            "sparse_cells": True,
+            "any_density": getattr(self.module.likelihood, "prefers_sparse_cells", False),
+        }
+        loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed, **how)
         plan = TrainingPlan(
             self.module,
             total_steps=max_epochs * len(loader),
@@ -157,7 +161,7 @@ class AbstractLikelihoodModel(AbstractModel):
         self._run(
             plan,
             loader,
-            CellLoader(cells, held_out, INFERENCE_BATCH, sparse_cells=True) if len(held_out) else None,
+            CellLoader(cells, held_out, INFERENCE_BATCH, **how) if len(held_out) else None,
             rows=(train, held_out),
             max_epochs=max_epochs,
             accelerator=accelerator,

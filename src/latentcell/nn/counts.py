@@ -48,6 +48,11 @@ class CountLikelihood(nn.Module):
     outputs: tuple[str, ...]
     takes_sparse_cells = True
 
+    @property
+    def prefers_sparse_cells(self) -> bool:
+        """Whether the loss is faster from sparse cells, however many entries are not 0."""
+        return self.takes_sparse_cells
+
     def __init__(self, n_genes: int, *, link: Link = "softmax") -> None:
         super().__init__()
         if link not in get_args(Link):

@@ -6,6 +6,7 @@ exception is compressed-sparse-column input, whose rows cannot be read: it is co
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -93,37 +94,40 @@ class Cells:
         rows = self.matrix[indices]
         return rows if self.genes is None else rows[:, self.genes]
 
-    def batch(self, indices: np.ndarray, *, sparse_cells: bool = False) -> dict[str, Tensor]:
+    def batch(
+        self, indices: np.ndarray, *, sparse_cells: bool = False, any_density: bool = False
+    ) -> dict[str, Tensor]:
         """Cells `indices`, in that order, as tensors by name; ``"X"`` is cells x genes, float32.
 
-        With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`.
+        With `sparse_cells`, ``"X"`` of a sparse matrix that is mostly zeros is a :class:`SparseCells`; with
+        `any_density`, that of any matrix is.
         """
-        tensors: dict[str, Any] = {X_KEY: self._expression(indices, sparse_cells)}
+        below = 0.0 if not sparse_cells else math.inf if any_density else MOSTLY_ZEROS
+        tensors: dict[str, Any] = {X_KEY: self._expression(indices, below)}
         for name, values in self.arrays.items():
             tensors[name] = torch.from_numpy(np.ascontiguousarray(values[indices]))
         return tensors
 
-    def _expression(self, indices: np.ndarray, sparse_cells: bool) -> Tensor | SparseCells:
-        if sparse_cells and self._is_plain:
+    def _expression(self, indices: np.ndarray, sparse_below: float) -> Tensor | SparseCells:
+        if self._density is not None and self._density < sparse_below:
             return SparseCells.gather(self.matrix, indices)
         rows = self.rows(indices)
-        if sparse.issparse(rows) and sparse_cells and rows.nnz < MOSTLY_ZEROS * np.prod(rows.shape):
+        if sparse_below > 1.0 and not sparse.issparse(rows):
+            rows = sparse.csr_matrix(rows)
+        if sparse.issparse(rows) and rows.nnz < sparse_below * np.prod(rows.shape):
             rows.sum_duplicates()  # a copy of the matrix's rows; a gene given twice in a cell is one value
             return SparseCells.from_rows(rows)
         dense = rows.toarray() if sparse.issparse(rows) else rows
         return torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
 
     @cached_property
-    def _is_plain(self) -> bool:
-        """Whether batches can be gathered from the arrays of a CSR matrix in memory as they are."""
+    def _density(self) -> float | None:
+        """Share of entries of a matrix whose arrays batches can be gathered from as they are, else None."""
         matrix = self.matrix
-        return (
-            self.genes is None
-            and sparse.issparse(matrix)
-            and matrix.format == "csr"
-            and matrix.nnz < MOSTLY_ZEROS * np.prod(matrix.shape, dtype=float)
-            and bool(matrix.has_canonical_format)
-        )
+        plain = self.genes is None and sparse.issparse(matrix) and matrix.format == "csr"
+        if not (plain and matrix.has_canonical_format):
+            return None
+        return matrix.nnz / max(1.0, float(np.prod(matrix.shape, dtype=float)))
 
 
 class CellLoader:
@@ -145,7 +149,7 @@ class CellLoader:
         Draw a new order every epoch (:meth:`set_epoch`).
     seed
         Of the order.
-    sparse_cells
+    sparse_cells, any_density
         See :meth:`Cells.batch`.
 
     Examples
@@ -164,13 +168,14 @@ class CellLoader:
         shuffle: bool = False,
         seed: int = 0,
         sparse_cells: bool = False,
+        any_density: bool = False,
     ) -> None:
         self.cells = cells
         self.indices = np.asarray(indices)
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.seed = int(seed)
-        self.sparse_cells = sparse_cells
+        self.sparse_cells, self.any_density = sparse_cells, any_density
         self.epoch = 0
         self.rank, self.n_ranks = 0, 1
 
@@ -220,7 +225,7 @@ class CellLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for cells, indices in self.cells.by_batches(self.batches()):
-            batch = cells.batch(indices, sparse_cells=self.sparse_cells)
+            batch = cells.batch(indices, sparse_cells=self.sparse_cells, any_density=self.any_density)
             del cells  # before the next window is read
             yield batch
 
