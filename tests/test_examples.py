@@ -9,6 +9,7 @@ import doctest
 import inspect
 import symtable
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib import import_module
 
 import numpy as np
@@ -81,5 +82,8 @@ def test_an_example_runs_in_a_fresh_notebook(name):
     test = OF_NAMES[name]
     test.globs = {"lc": lc, "np": np, "sc": sc, "adata": lc.datasets.pbmc68k()}
     for example in test.examples:  # what it prints is compared where all docstrings are run
-        if not example.options.get(doctest.SKIP):
+        if example.options.get(doctest.SKIP):
+            continue
+        raises = nullcontext() if example.exc_msg is None else pytest.raises(Exception)  # noqa: PT011
+        with raises:
             exec(compile(example.source, f"<{name}>", "single"), test.globs)
