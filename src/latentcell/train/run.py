@@ -220,5 +220,5 @@ def local_random_state(seed: int) -> Iterator[None]:
         else:
             # the same draws; torch.manual_seed would also note the seed, with a whole stack trace, for each
             # kind of device that is not there
-            torch.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(int(seed))
         yield
