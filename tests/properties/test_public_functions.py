@@ -311,6 +311,7 @@ METRICS = {
 }
 PP = {
     "check_counts": lc.pp.check_counts,
+    "open_cells": lambda adata: lc.pp.open_cells([adata]).shape,  # values are not looked at
     "normalize_variance": lambda adata: lc.pp.normalize_variance(adata, copy=True).layers[
         "variance_normalized"
     ],
@@ -332,6 +333,7 @@ TL = {
         adata, {"code": "X_code"}, "label", protocol="leiden", seeds=(0,), resolutions=(0.5,), n_neighbors=3
     ),
     "describe_latent": lambda adata: lc.tl.describe_latent(adata, "X_code", "label"),
+    "report": None,  # writes a page: tests/tl/test_report.py
     "rank_latent_genes": lambda adata: lc.tl.rank_latent_genes(adata.copy(), trained("VAE")),
     "latent_directions": lambda adata: lc.tl.latent_directions(
         adata.copy(), trained("VAE"), ["label", *adata.var_names[:1]]
