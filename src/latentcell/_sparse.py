@@ -55,6 +55,13 @@ class SparseCells:
     @classmethod
     def gather(cls, matrix: Any, cells: np.ndarray) -> SparseCells:
         """Rows `cells` of a scipy CSR matrix or array without repeated entries, in that order."""
+        if len(cells) and np.array_equal(cells, np.arange(cells[0], cells[0] + len(cells))):
+            # neighbours in the matrix: its own arrays, not copied where they are of the right type
+            indptr = matrix.indptr[cells[0] : cells[-1] + 2].astype(np.int64)
+            own = slice(indptr[0], indptr[-1])
+            indices = matrix.indices[own].astype(np.int32, copy=False)
+            data = matrix.data[own].astype(np.float32, copy=False)
+            return cls(indptr - indptr[0], indices, data, matrix.shape[1])
         lengths = np.asarray(matrix.indptr[cells + 1] - matrix.indptr[cells], dtype=np.int64)
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)

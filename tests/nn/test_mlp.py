@@ -162,3 +162,16 @@ def test_covariates_of_a_non_negative_decoder_are_signed_and_start_at_nothing():
         decoder.covariate_weight["mean"].copy_(torch.tensor([[-2.0], [0.0], [3.0]]))
     change = decoder(z, torch.ones(1, 1))["mean"] - decoder(z, torch.zeros(1, 1))["mean"]
     torch.testing.assert_close(change, torch.tensor([[-2.0, 0.0, 3.0]]))
+
+
+@pytest.mark.parametrize("genes", [10, 5000])
+def test_large_products_without_gradients_are_the_same(genes):
+    torch.manual_seed(0)
+    decoder = MLPDecoder(4, 2, genes, ("mean",), sizes=(32,)).eval()
+    z, covariates = torch.randn(64, 4), torch.randn(64, 2)
+    known = decoder(z, covariates)["mean"]
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            found = decoder(z, covariates)["mean"]
+        assert found.layout == torch.strided
+        torch.testing.assert_close(found, known.detach(), rtol=1e-5, atol=1e-6)

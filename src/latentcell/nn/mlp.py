@@ -23,6 +23,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
 }
 Norm = Literal["batch", "layer"] | None
+WORTH_ONEDNN = 2**22
+"""Multiplications from which a product gains from another library than torch's first choice."""
 
 
 def make_activation(name: str) -> nn.Module:
@@ -144,7 +146,7 @@ class MLPDecoder(nn.Module):
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
         h, maps = self.last(z, covariates)
-        return {name: F.linear(h, *map_) for name, map_ in maps.items()}
+        return {name: _linear(h, *map_) for name, map_ in maps.items()}
 
     def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
@@ -208,7 +210,7 @@ class LinearDecoder(nn.Module):
     def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
         h, maps = self.last(z, covariates)
-        return {name: F.linear(h, *map_) for name, map_ in maps.items()}
+        return {name: _linear(h, *map_) for name, map_ in maps.items()}
 
     def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
@@ -227,6 +229,15 @@ class LinearDecoder(nn.Module):
 
 
 Decoder = MLPDecoder | LinearDecoder
+
+
+def _linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear``; without gradients and on a CPU by oneDNN, which is twice as fast on some processors."""
+    large = h.dim() == 2 and h.shape[0] * weight.numel() >= WORTH_ONEDNN
+    plain = h.dtype == torch.float32 and h.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if not (large and plain and torch.backends.mkldnn.is_available()) or torch.is_grad_enabled():
+        return F.linear(h, weight, bias)
+    return F.linear(h.to_mkldnn(), weight.detach().to_mkldnn(), bias.detach().to_mkldnn()).to_dense()
 
 
 def _detail(activation: str, norm: Norm, dropout: float) -> str:
