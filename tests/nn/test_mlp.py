@@ -172,6 +172,16 @@ def test_large_products_without_gradients_are_the_same(genes):
     known = decoder(z, covariates)["mean"]
     for context in (torch.no_grad, torch.inference_mode):
         with context():
-            found = decoder(z, covariates)["mean"]
+            found = decoder(z, covariates, values_only=True)["mean"]
         assert found.layout == torch.strided
         torch.testing.assert_close(found, known.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_derivatives_forward_need_no_gradient_mode():
+    decoder = MLPDecoder(4, 0, 5000, ("mean",), sizes=(32,)).eval().double()
+    z, none = torch.randn(64, 4).double(), torch.empty(64, 0).double()
+    with torch.inference_mode():
+        _, slope = torch.func.jvp(lambda z: decoder(z, none)["mean"], (z,), (torch.ones_like(z),))
+        step = 1e-7
+        moved = decoder(z + step, none)["mean"] - decoder(z - step, none)["mean"]
+    torch.testing.assert_close(slope, moved / (2 * step), rtol=1e-4, atol=1e-5)

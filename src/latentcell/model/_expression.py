@@ -500,7 +500,7 @@ class AbstractExpression(AbstractEncoder):
         library = self.module.library(batch)
         total: Tensor | None = None
         for there in batches:
-            raw = self.module.decode_raw(z, _in_batch(batch, there))
+            raw = self.module.decode_raw(z, _in_batch(batch, there), values_only=True)
             if isinstance(likelihood, CountLikelihood):
                 values = likelihood.share(raw)
                 if library_size != 1.0:

@@ -276,9 +276,12 @@ class Autoencoder(BaseModuleClass):
         """Expected data (cells x genes) of codes z (cells x n_latent), with library and covariates."""
         return self.likelihood.mean(self.decode_raw(z, batch), self.library(batch))
 
-    def decode_raw(self, z: Tensor, batch: Batch) -> Raw:
-        """What the likelihood reads: decoder outputs (... x cells x genes) of codes z, and cells' groups."""
-        return self._raw(z, self.covariates.design(batch), self._group(batch))
+    def decode_raw(self, z: Tensor, batch: Batch, *, values_only: bool = False) -> Raw:
+        """What the likelihood reads: decoder outputs (... x cells x genes) of codes z, and cells' groups.
+
+        `values_only`: no derivative of any kind will be asked for.
+        """
+        return self._raw(z, self.covariates.design(batch), self._group(batch), values_only=values_only)
 
     # scvi-tools' interface: the same steps under its names, so that its tools work on our models
 
@@ -341,10 +344,10 @@ class Autoencoder(BaseModuleClass):
             return x.totals() if isinstance(x, SparseCells) else x.sum(1, keepdim=True)
         return torch.ones((x.shape[0], 1), dtype=x.dtype, device=x.device)
 
-    def _raw(self, z: Tensor, covariates: Tensor, group: Tensor | None) -> Raw:
+    def _raw(self, z: Tensor, covariates: Tensor, group: Tensor | None, *, values_only: bool = False) -> Raw:
         if z.dim() == 3:
             covariates = covariates.expand(z.shape[0], *covariates.shape)
-        raw = self.decoder(z, covariates)
+        raw = self.decoder(z, covariates, values_only=values_only)
         return raw if group is None else raw | {"group": group}
 
     def _hide_labels(self, batch: Batch) -> Batch:

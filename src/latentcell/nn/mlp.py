@@ -143,10 +143,14 @@ class MLPDecoder(nn.Module):
             for head in self.heads.values():
                 head.get_parameter("weight")[:, self.body.n_out :] = 0.0
 
-    def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
-        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
+    def forward(self, z: Tensor, covariates: Tensor, *, values_only: bool = False) -> dict[str, Tensor]:
+        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name.
+
+        `values_only`: no derivative of any kind will be asked for.
+        """
         h, maps = self.last(z, covariates)
-        return {name: _linear(h, *map_) for name, map_ in maps.items()}
+        linear = _values_of_linear if values_only else F.linear
+        return {name: linear(h, *map_) for name, map_ in maps.items()}
 
     def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
@@ -207,10 +211,14 @@ class LinearDecoder(nn.Module):
         weight = self.weight[name]
         return F.softplus(weight) if self.non_negative and name == "mean" else weight
 
-    def forward(self, z: Tensor, covariates: Tensor) -> dict[str, Tensor]:
-        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name."""
+    def forward(self, z: Tensor, covariates: Tensor, *, values_only: bool = False) -> dict[str, Tensor]:
+        """Code (... x n_latent) and covariates (... x n_covariates) to raw outputs (... x genes) by name.
+
+        `values_only`: no derivative of any kind will be asked for.
+        """
         h, maps = self.last(z, covariates)
-        return {name: _linear(h, *map_) for name, map_ in maps.items()}
+        linear = _values_of_linear if values_only else F.linear
+        return {name: linear(h, *map_) for name, map_ in maps.items()}
 
     def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
@@ -231,13 +239,13 @@ class LinearDecoder(nn.Module):
 Decoder = MLPDecoder | LinearDecoder
 
 
-def _linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``F.linear``; without gradients and on a CPU by oneDNN, which is twice as fast on some processors."""
+def _values_of_linear(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear`` without derivatives; on a CPU by oneDNN, which is twice as fast on some processors."""
     large = h.dim() == 2 and h.shape[0] * weight.numel() >= WORTH_ONEDNN
     plain = h.dtype == torch.float32 and h.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not (large and plain and torch.backends.mkldnn.is_available()) or torch.is_grad_enabled():
         return F.linear(h, weight, bias)
-    return F.linear(h.to_mkldnn(), weight.detach().to_mkldnn(), bias.detach().to_mkldnn()).to_dense()
+    return F.linear(h.to_mkldnn(), weight.to_mkldnn(), bias.to_mkldnn()).to_dense()
 
 
 def _detail(activation: str, norm: Norm, dropout: float) -> str:

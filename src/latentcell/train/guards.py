@@ -11,6 +11,8 @@ from latentcell._sparse import SparseCells
 
 Names = tuple[Sequence, Sequence]
 """Names of cells and of genes."""
+_SENSELESS = 1e30
+"""A loss beyond it is as good as infinite: there is a step left to overflow, and nothing to learn from."""
 _EXTREME = 1e4
 """Times the median of values other than 0 above which one is called extreme."""
 CLIP = "clip gradients (train(gradient_clip=...))"
@@ -26,7 +28,7 @@ def check_finite(
     names: Callable[[], Names | None] = lambda: None,
     cure: str | None = CLIP,
 ) -> None:
-    """Raise :class:`TrainingDivergedError` at a loss not finite, naming step, cells, genes, cause and cure.
+    """Raise :class:`TrainingDivergedError` at a loss not finite or beyond 1e30; say where, why, what to do.
 
     Parameters
     ----------
@@ -45,9 +47,9 @@ def check_finite(
     cure
         What the caller can do besides lowering the rate and looking at the data.
     """
-    if bool(torch.isfinite(loss)):
+    if bool(loss.abs() < _SENSELESS):
         return
-    broken = {name: ~torch.isfinite(term).cpu() for name, term in terms.items()}
+    broken = {name: ~(term.detach().abs() < _SENSELESS).cpu() for name, term in terms.items()}
     counts = {name: int(cells.sum()) for name, cells in broken.items()}
     named = ", ".join(f"{name} in {n} cells" for name, n in counts.items() if n) or "the loss itself"
     x = batch["X"].dense if isinstance(batch["X"], SparseCells) else batch["X"]
