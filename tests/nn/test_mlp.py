@@ -177,6 +177,7 @@ def test_large_products_without_gradients_are_the_same(genes):
         torch.testing.assert_close(found, known.detach(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own
 def test_derivatives_forward_need_no_gradient_mode():
     decoder = MLPDecoder(4, 0, 5000, ("mean",), sizes=(32,)).eval().double()
     z, none = torch.randn(64, 4).double(), torch.empty(64, 0).double()
