@@ -118,7 +118,11 @@ class AbstractGenerator(AbstractModel):
         -------
         AnnData (new cells x genes): ``X`` a csr matrix of counts, or an array on the scale of the data;
         ``obs["is_generated"]``, label, batch, covariates and ``library_size``; ``obsm["X_<model>"]``, the
-        codes; ``uns["latentcell"]``, where it comes from. The path with `out`.
+        codes; ``uns["latentcell"]``, where it comes from; ``var``, a copy of that of the model's cells, as a
+        part of them has it (ids, symbols, ``highly_variable``; what counts or averages cells is of those
+        cells). A model of :mod:`latentcell.tl` has it as it was when it was trained. A model that was loaded
+        without cells has only the names of genes: ``load(dir, adata)`` and :meth:`attach` bring the rest.
+        The path with `out`.
 
         Raises
         ------
@@ -390,7 +394,7 @@ class AbstractGenerator(AbstractModel):
             "seed": seed,
             **how,
         }
-        var = new_var(self.adata, self.spec, self._gene_names(genes))
+        var = new_var(self.adata, self._gene_names(genes))
         return collect_cells(blocks(), obs, var, uns, out, last)
 
     def _decode(self, z: Tensor, batch: Batch, size: Tensor, output: Output, columns: Any) -> Any:

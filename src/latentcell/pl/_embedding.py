@@ -54,16 +54,16 @@ def embedding(
     """Draw cells as points, one panel per embedding, optionally each beside its clusters.
 
     Points have the colour of their label (``adata.uns[f"{color}_colors"]``, else scanpy's default palette,
-    which is then kept there, as scanpy does: see :doc:`/slots`) or of a number on a colour bar, high values on
-    top. Cells without a label or number are light grey, below the others. With `clusters`, a second panel beside each shows the same coordinates coloured by cluster,
-    with the centroid of every cluster as a marked disc. A k-means cluster has the colour of the label that it
-    most of its cells have (of several such clusters, the one that shares most with it), so that agreement is
-    seen at a glance; the others have further colours.
+    which is then kept there, as scanpy does: see :doc:`/slots`) or of a number on a colour bar, high values
+    on top. Cells without a label or number are light grey, below the others. With `clusters`, a second panel
+    beside each shows the same coordinates coloured by cluster, with the centroid of every cluster as a marked
+    disc. A k-means cluster has the colour of the label that most of its cells have (of several such clusters,
+    the one that shares most with it), so that agreement is seen at a glance; the others have further colours.
 
     Parameters
     ----------
     adata
-        Cells with coordinates in ``obsm``. Nothing is written into it.
+        Cells with coordinates in ``obsm``. Nothing but colours is written into it.
     basis
         Key of ``obsm`` (with or without its ``X_``), or several: a row of panels over them.
     color
