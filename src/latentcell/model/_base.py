@@ -32,14 +32,11 @@ INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
 
 
-def own_params(scope: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a model's constructor, from its ``locals()``."""
-    return {k: v for k, v in scope.items() if k not in ("self", "adata", "registry", "__class__")}
-
-
 def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None) -> None:
     """Refuse to build a model on nothing, or on cells that no model was told of."""
     name = model_class.__name__
+    if adata is not None and not isinstance(adata, AnnData):
+        raise DataError(f"{name} needs an AnnData, got {type(adata).__name__}: {name}(adata)")
     if adata is None and registry is None:
         raise DataError(f"{name} needs an AnnData: {name}(adata)")
     if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):

@@ -9,7 +9,8 @@ whether the class keeps what users expect.
 
 from latentcell._errors import DataError, ModelFileError, NotTrainedError, TrainingDivergedError
 
-from ._base import AbstractModel, own_params
+from ._arguments import own_params
+from ._base import AbstractModel
 from ._deterministic import AbstractDeterministic
 from ._encoder import Network
 from ._variational import AbstractVariational

@@ -11,7 +11,7 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 
-from ._base import own_params
+from ._arguments import own_params
 from ._encoder import GeneLikelihood, Network
 from ._variational import AbstractVariational
 

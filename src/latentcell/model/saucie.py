@@ -16,7 +16,7 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Linear, Schedule, times
 from latentcell.train.run import local_random_state
 
-from ._base import own_params
+from ._arguments import own_params
 from ._deterministic import AbstractDeterministic
 from ._encoder import GeneLikelihood, Indices, Network
 from ._sound import check_units

@@ -18,6 +18,7 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Schedule
 
+from ._arguments import own_params
 from ._arithmetic import (
     Weighting,
     changed_obs,
@@ -29,7 +30,6 @@ from ._arithmetic import (
     told_shifts,
     unit_of,
 )
-from ._base import own_params
 from ._cells import _column
 from ._encoder import GeneLikelihood, Network
 from ._generation import Output

@@ -16,7 +16,7 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Exponential, Schedule, as_schedule
 from latentcell.train.loading import Cells
 
-from ._base import own_params
+from ._arguments import own_params
 from ._encoder import Indices, Network
 from ._values import AbstractValues, Data
 
