@@ -19,8 +19,8 @@ _WORDS: dict[Any, str] = {
     Callable: "a schedule of latentcell.nn.schedules",
     NoneType: "None",
 }
-_FEWEST, _MOST = -(2**63), 2**63 - 1
-"""Whole numbers that PyTorch can hold."""
+_MOST = 2**63
+"""Whole numbers from here on are none that PyTorch can hold."""
 
 
 def own_params(scope: dict[str, Any]) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def check_arguments(model_class: type, given: Mapping[str, Any]) -> None:
         if kinds and not any(_is(value, kind) for kind in kinds):
             told = " or ".join(dict.fromkeys(_told(kind) for kind in kinds))
             raise DataError(f"{name} must be {told}, got {_short(value)}{_fix(name, value, kinds)}")
-    if isinstance(seed := given.get("seed"), Integral) and seed < 0:
-        raise DataError(f"seed must be 0 or more, got {seed}")
+    if isinstance(seed := given.get("seed"), Integral) and not 0 <= seed < _MOST:
+        raise DataError(f"seed must be 0 or more, and below 2**63, got {seed}")
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _is(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         wanted = Integral if kind is int else Real
         plain = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
-        return plain and not (isinstance(value, Integral) and not _FEWEST <= int(value) <= _MOST)
+        return plain and (kind is int or not isinstance(value, Integral) or abs(int(value)) < _MOST)
     return isinstance(value, kind)
 
 
