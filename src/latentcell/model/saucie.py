@@ -16,9 +16,10 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Linear, Schedule, times
 from latentcell.train.run import local_random_state
 
+from ._assembly import GeneLikelihood, Network
 from ._base import own_params
+from ._cells import Indices
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network
 from ._sound import check_units
 from ._valleys import merges
 
