@@ -148,7 +148,7 @@ class AbstractDecoding(AbstractModel):
             "seed": seed,
             **how,
         }
-        var = new_var(self.adata, self.spec, self._gene_names(genes))
+        var = new_var(self.adata, self._gene_names(genes))
         return collect_cells(blocks(), obs, var, uns, out, last)
 
     def _decode(self, z: Tensor, batch: Batch, size: Tensor, output: Output, columns: Any) -> Any:

@@ -104,7 +104,11 @@ class AbstractGenerator(AbstractWalks):
         -------
         AnnData (new cells x genes): ``X`` a csr matrix of counts, or an array on the scale of the data;
         ``obs["is_generated"]``, label, batch, covariates and ``library_size``; ``obsm["X_<model>"]``, the
-        codes; ``uns["latentcell"]``, where it comes from. The path with `out`.
+        codes; ``uns["latentcell"]``, where it comes from; ``var``, a copy of that of the model's cells, as a
+        part of them has it (ids, symbols, ``highly_variable``; what counts or averages cells is of those
+        cells). A model of :mod:`latentcell.tl` has it as it was when it was trained. A model that was loaded
+        without cells has only the names of genes: ``load(dir, adata)`` and :meth:`attach` bring the rest.
+        The path with `out`.
 
         Raises
         ------

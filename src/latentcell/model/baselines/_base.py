@@ -241,7 +241,7 @@ class AbstractBaseline(BaseModelClass):
             "output": output,
             "seed": seed,
         }
-        var = new_var(self.adata, self.spec, self.spec.genes if genes is None else list(genes))
+        var = new_var(self.adata, self.spec.genes if genes is None else list(genes))
         return collect_cells(blocks(), obs, var, uns, out, last)
 
     def save(self, dir_path: str | os.PathLike, overwrite: bool = False, save_anndata: bool = False) -> None:
