@@ -13,7 +13,7 @@ from scvi import REGISTRY_KEYS
 from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
 from latentcell._disk import opened
 from latentcell._errors import DataError, nearest
-from latentcell._scvi import read_registry
+from latentcell._scvi import SCVI_PREFIX, read_registry
 from latentcell.train.loading import Cells
 
 Indices = Sequence[int] | np.ndarray | None
@@ -209,6 +209,11 @@ def gene_positions(spec: DataSpec, genes: Sequence[str]) -> np.ndarray:
         missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
         raise DataError(f"the model does not have these genes: {missing[:5]}.{nearest(missing, spec.genes)}")
     return positions
+
+
+def own_columns(obs: pd.DataFrame) -> pd.DataFrame:
+    """``obs`` without the columns that scvi-tools keeps there."""
+    return obs[[name for name in obs if not str(name).startswith(SCVI_PREFIX)]]
 
 
 def rows_of(indices: Indices, n_obs: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Batch
 from latentcell.nn.latents import Code
 
-from ._cells import Indices, rows_of
+from ._cells import Indices, own_columns, rows_of
 from ._expected import CP10K, AbstractExpected, in_batch
 from ._streams import check_out, write_rows
 
@@ -347,8 +347,7 @@ class AbstractExpression(AbstractExpected):
 
     def _obs(self, adata: AnnData | None, indices: Indices) -> pd.DataFrame:
         obs = self._adata_or_own(adata).obs
-        kept = [column for column in obs.columns if not str(column).startswith("_scvi")]
-        return obs[kept].iloc[rows_of(indices, len(obs))].copy()
+        return own_columns(obs).iloc[rows_of(indices, len(obs))].copy()
 
 
 def _sparse(values: np.ndarray, below: float | None) -> Any:

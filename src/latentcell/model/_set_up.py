@@ -8,7 +8,7 @@ from anndata import AnnData
 from scvi.model.base import BaseModelClass
 
 from latentcell._errors import DataError, nearest
-from latentcell._scvi import register
+from latentcell._scvi import SCVI_PREFIX, register
 from latentcell.module.autoencoder import Autoencoder
 from latentcell.module.gan import GAN
 from latentcell.nn.schedules import Cosine
@@ -23,7 +23,7 @@ def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None
     name = model_class.__name__
     if adata is None and registry is None:
         raise DataError(f"{name} needs an AnnData: {name}(adata)")
-    if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
+    if adata is not None and not any(str(key).startswith(SCVI_PREFIX) for key in adata.uns):
         raise DataError(f"adata is not set up; first call {name}.setup_anndata(adata, ...)")
 
 
