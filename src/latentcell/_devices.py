@@ -15,11 +15,14 @@ def runs_ahead(device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a GPU of CUDA or ROCm; None of a device that shares the host's memory, or hides it.
+    """Bytes that are free on a GPU of CUDA or ROCm; None of devices that share the host's memory or hide it.
 
     Examples
     --------
     >>> free_memory(torch.device("cpu")) is None
     True
     """
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch holds it ready
+    return torch.cuda.mem_get_info(device)[0] + unused

@@ -73,9 +73,7 @@ class Noise(nn.Module):
         super().__init__()
         self.n_latent = n_latent
 
-    def sample_prior(
-        self, n: int, temperature: float = 1.0, device: torch.device | None = None
-    ) -> Tensor:
+    def sample_prior(self, n: int, temperature: float = 1.0, device: torch.device | None = None) -> Tensor:
         """Codes (n x n_latent) with standard deviation `temperature`, drawn on `device` (None: the CPU)."""
         return torch.randn(n, self.n_latent, device=device) * temperature
 

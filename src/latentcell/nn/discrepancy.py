@@ -36,7 +36,7 @@ class BatchDiscrepancy:
     bandwidth
         h: width of the kernel in units of the mean squared distance.
     n_batches
-        Batches that there are; None looks for the last one in every step, for which a GPU has to be waited for.
+        Batches that there are; None looks for the last one in every step, which waits for a GPU.
 
     References
     ----------

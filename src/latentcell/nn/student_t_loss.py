@@ -1,4 +1,4 @@
-"""Negative log-likelihood of data under Student's t: what hangs on scales alone is computed once per column."""
+"""Negative log-likelihood of data under Student's t, with what hangs on scales alone once per column."""
 
 import math
 

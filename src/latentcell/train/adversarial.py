@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import Names, check_finite, check_weights
+from .guards import Losses, check_weights
 from .records import keep
 
 Batch = dict[str, Tensor]
@@ -80,7 +80,7 @@ class AdversarialPlan(pl.LightningModule):
         self.records: list[dict[str, float]] = []
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
-        self.names: Callable[[int], Names | None] = lambda number: None
+        self.losses = Losses(cure=None)
         self._step = 0
         self._sums: dict[str, Tensor] = {}
         self._n_cells = 0
@@ -127,20 +127,21 @@ class AdversarialPlan(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["factor"]
         loss, terms = self.module.critic_loss(batch)
-        check_finite(loss, batch, terms, self._step, lr, lambda: self.names(batch_idx), cure=None)
+        self.losses.take(loss, batch, terms, self._step, lr, batch_idx)
         self._update(of_critic, loss)
         self._add({"critic_loss": loss.detach().expand(len(next(iter(terms.values())))), **terms})
         self._step += 1
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
             loss = self.module.generator_loss(batch)
-            check_finite(loss, batch, {}, self._step, lr, lambda: self.names(batch_idx), cure=None)
+            self.losses.take(loss, batch, {}, self._step, lr, batch_idx)
             self._update(of_generator, loss)
             self.module.critic.requires_grad_(True)
             self.module.average()
 
     def on_train_epoch_end(self) -> None:
-        """Record the epoch and keep its weights; stops the run if they are not finite."""
+        """Record the epoch and keep its weights; stops the run if they or its losses are not finite."""
+        self.losses.look()
         lr = self.lr * self.lr_schedule(self.progress)
         check_weights(self.module, self.current_epoch, lr, cure=None)
         self._keep_weights()
