@@ -10,6 +10,7 @@ from torch import Tensor
 from latentcell.nn.schedules import Schedule
 
 from .guards import Losses, check_weights
+from .randomness import put_random_states_back, random_states
 from .records import keep
 
 Batch = dict[str, Tensor]
@@ -154,10 +155,10 @@ class AdversarialPlan(pl.LightningModule):
         """Keep what a resumed run needs to go on as if unbroken."""
         checkpoint["latentcell"] = {
             "records": self.records,
-            "rng": torch.get_rng_state(),
             "run": self.run,
             "step": self._step,
             "seen": self.watch.seen,
+            **random_states(self),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -165,7 +166,7 @@ class AdversarialPlan(pl.LightningModule):
         kept = checkpoint["latentcell"]
         self.records, self._step = list(kept["records"]), int(kept["step"])
         self.watch.seen = [list(figures) for figures in kept["seen"]]
-        torch.set_rng_state(kept["rng"])
+        put_random_states_back(self, kept, len(self.records))
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""

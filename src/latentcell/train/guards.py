@@ -68,7 +68,7 @@ def check_finite(
 
 
 LOOK_AFTER = 1000
-"""Steps after which losses are looked at where the host runs ahead of a device; at the end of an epoch anyway."""
+"""Steps after which losses of a device that works beside the host are looked at, if the epoch is longer."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Losses:
         lr: float,
         number: int,
     ) -> None:
-        """Take the loss of a step on batch `number` of the epoch; other arguments as of :func:`check_finite`."""
+        """Take the loss of a step on batch `number` of the epoch; the rest as of :func:`check_finite`."""
         if not _devices.runs_ahead(loss.device):
             check_finite(loss, batch, terms, step, lr, lambda: self.names(number), self.cure)
             return

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .distributed import draw_anew, random_states, summed
+from .distributed import summed
 from .guards import Losses, check_weights
+from .randomness import put_random_states_back, random_states
 from .records import keep
 
 Batch = dict[str, Tensor]
@@ -173,19 +174,15 @@ class TrainingPlan(pl.LightningModule):
         """Keep what a resumed run needs to go on as if unbroken."""
         checkpoint["latentcell"] = {
             "records": self.records,
-            "rngs": random_states(self),
             "run": self.run,
+            **random_states(self),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history and the random state."""
         self.records = list(checkpoint["latentcell"]["records"])
         kept = checkpoint["latentcell"]
-        states = kept["rngs"] if "rngs" in kept else [kept["rng"]]
-        if len(states) == self.trainer.world_size:
-            torch.set_rng_state(states[self.global_rank])
-        else:
-            draw_anew([len(self.records), self.trainer.world_size, self.global_rank], self)
+        put_random_states_back(self, kept, len(self.records))
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""

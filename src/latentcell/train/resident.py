@@ -22,7 +22,7 @@ from latentcell._sparse import densified
 from .loading import X_KEY, CellLoader, Cells
 
 SHARE = 0.5
-"""Share of a device's free memory that cells may take; weights, gradients and arrays of a step need the rest."""
+"""Share of a device's free memory that cells may take; weights, gradients and a step's arrays need room."""
 _PIECE = 2**24
 """Values converted and copied at once, so that the host needs no second copy of the cells."""
 _log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class OnDevice(Callback):
 
 
 def fitting(cells: Cells, device: torch.device) -> ResidentCells | None:
-    """The cells on the device if they take no more than half of its free memory; a line in the log says so."""
+    """The cells on the device if they take at most half of its free memory; a line in the log says so."""
     free = _devices.free_memory(device)
     if free is None:
         return None
