@@ -124,7 +124,7 @@ class DESC(AbstractDeterministic):
 
     def _after_training(self) -> None:
         # a run of few epochs, or with best weights of before there were clusters
-        if not int(self._centroids.n_used) and self.train_indices_ is not None:
+        if not self._centroids.n_clusters and self.train_indices_ is not None:
             self._find_clusters(self.train_indices_)
 
     def _find_clusters(self, rows: np.ndarray) -> None:

@@ -95,7 +95,7 @@ class SAUCIE(AbstractDeterministic):
         with local_random_state(seed):
             self._layer = layer = BinaryLayer(n_latent, n_units)
         weight = times(batch_discrepancy, len(self.spec.genes))
-        by_batch = [BatchDiscrepancy(weight, bandwidth)] if self.spec.batch else []
+        by_batch = [BatchDiscrepancy(weight, bandwidth, len(self.spec.batch))] if self.spec.batch else []
         self._assemble(
             Network.of(self.params),
             latent=lambda n_in: Deterministic(n_in, n_latent, clusters=layer),

@@ -12,7 +12,6 @@ from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import Parameter
-from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
@@ -192,7 +191,8 @@ class Autoencoder(BaseModuleClass):
         else:
             raw = self.decode_raw(code.z, batch)
             if self.training and self.temperature is not None:
-                raw = raw | {"temperature": torch.tensor(self.temperature(progress), device=library.device)}
+                temperature = torch.full((), self.temperature(progress), device=library.device)
+                raw = raw | {"temperature": temperature}
             dense = x.dense if isinstance(x, SparseCells) else x
             reconstruction = likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
@@ -382,4 +382,5 @@ class Autoencoder(BaseModuleClass):
 
 
 def _one_hot(codes: Tensor, n: int, like: Tensor) -> Tensor:
-    return F.one_hot(codes.long(), n).to(like.dtype)
+    # torch's one_hot reads the largest code back to the host
+    return (codes.unsqueeze(1) == torch.arange(n, device=codes.device)).to(like.dtype)

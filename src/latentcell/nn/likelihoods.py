@@ -25,6 +25,7 @@ from .log_scale import OnLogScale
 from .lossy import Lossy
 from .normal_loss import normal_nll
 from .sparse import linear_normal_nll
+from .student_t_loss import student_t_nll
 
 Raw = dict[str, Tensor]
 __all__ = [
@@ -215,7 +216,8 @@ class StudentT(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        return -self.distribution(raw, library).log_prob(x).sum(-1)
+        scale = self.scale()
+        return student_t_nll(x, raw["mean"], scale, torch.full_like(scale, self.degrees))
 
 
 ByName = Gaussian | Bernoulli | StudentT | Poisson | NegativeBinomial | ZeroInflatedNegativeBinomial

@@ -84,8 +84,8 @@ def _hint_at_genes(adata: AnnData, mask_var: Mask) -> None:
     chosen = not (isinstance(mask_var, str) and mask_var == "auto") or _AUTO in adata.var
     if not chosen and adata.n_vars > _MANY_GENES:
         sc.logging.hint(
-            f"all {adata.n_vars} genes are modelled, as var has no {_AUTO!r}; fewer train faster. To mark the "
-            "most variable ones: sc.pp.highly_variable_genes(adata, n_top_genes=2000) of log-normalised "
+            f"all {adata.n_vars} genes are modelled, as var has no {_AUTO!r}; fewer train faster. To mark "
+            "the most variable ones: sc.pp.highly_variable_genes(adata, n_top_genes=2000) of log-normalised "
             "values, with flavor='seurat_v3' of counts. mask_var=None takes all and says nothing"
         )
 
