@@ -9,11 +9,20 @@ from scipy.stats import nbinom, poisson
 from torch.distributions import NegativeBinomial, Poisson
 from torch.nn import functional as F
 
+from latentcell import _devices
 from latentcell.nn.count_loss import (
     negative_binomial_nll,
     poisson_nll,
     zero_inflated_negative_binomial_nll,
 )
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["of non-zeros", "everywhere"])
+def _everywhere(request):
+    """Every test is of both ways: gamma functions of counts above 0, and, as on a GPU, of all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_devices, "runs_ahead", lambda device: request.param)
+        yield
 
 
 def slow(x, log_mu, log_theta):

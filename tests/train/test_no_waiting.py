@@ -1,6 +1,6 @@
 """Nothing in a training step makes the host wait for a device that works beside it, such as a GPU.
 
-Two looks, neither of which needs a GPU. On the device ``meta``, whose tensors have shapes and no values, every
+Two looks, neither of which needs a GPU. On the device ``meta``, whose tensors have shapes but no values, each
 operation of loss and gradient is seen with the devices of what it takes: values read by the host, sizes that
 hang on values, and what is sent from the host. And in whole runs on the CPU that are told it is a device that
 works beside the host, no value is read between the first step of an epoch and the end of its last.
