@@ -1,4 +1,4 @@
-"""Student's t against torch's: value and gradients, with degrees of freedom per column or the same for all."""
+"""Student's t against torch's: value and gradients, with degrees of freedom by column or one for all."""
 
 import pytest
 import torch
