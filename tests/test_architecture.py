@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "_keys": set(),
     "_checks": {"_errors"},
     "_codes": {"_keys", "_errors"},
-    "_colors": {"_errors", "_checks"},
+    "_colors": {"_keys", "_errors", "_checks"},
     "_curves": {"_errors"},
     "_disk": {"_errors"},
     "_scvi": {"_errors"},

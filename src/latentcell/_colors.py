@@ -1,6 +1,7 @@
-"""Labels of cells and their colours, as scanpy would choose them, without writing into the AnnData."""
+"""Labels of cells and their colours: those of ``uns``, else those that scanpy would choose and keep there."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from itertools import cycle, islice
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ from anndata import AnnData
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from scanpy.plotting import palettes
 
+from latentcell import _keys
 from latentcell._checks import layer_names
 from latentcell._errors import DataError, nearest
 
@@ -21,6 +23,10 @@ MISSING_COLOR = to_hex("lightgray")
 
 _ALIKE = 0.25
 """Colours less far apart than this in the RGB cube are taken for one another."""
+
+
+_R_COLORS: dict[str, str] = getattr(getattr(sc.pl, "_utils", None), "additional_colors", {})
+"""Names of R that scanpy also takes for colours."""
 
 
 def as_labels(values: pd.Series) -> pd.Categorical | None:
@@ -85,22 +91,57 @@ def check_layer(adata: AnnData, layer: str | None, argument: str = "layer") -> N
 
 
 def label_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, str]:
-    """Colour of every label that occurs: ``adata.uns[f"{key}_colors"]``, or scanpy's default palette."""
+    """Colour of every label that occurs: those of ``uns``, or scanpy's default palette. Writes nothing.
+
+    Parameters
+    ----------
+    adata
+        Cells; ``uns[f"{key}_colors"]`` holds a colour for each category of ``obs[key]``, if it is there.
+    key
+        The column.
+    labels
+        Its values, see :func:`obs_labels`.
+    """
     names = list(labels.categories)
-    stored = _stored_colors(adata, key)
-    colors = stored if stored is not None and len(stored) >= len(names) else default_colors(len(names))
+    colors = _stored_colors(adata, key, len(names)) or default_colors(len(names))
     used = set(labels.codes)
     return {
         name: color for code, (name, color) in enumerate(zip(names, colors, strict=False)) if code in used
     }
 
 
+def kept_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, str]:
+    """Colour of every label that occurs; where ``uns`` has none that can be used, the chosen ones go there.
+
+    As scanpy does, so that all figures agree: for categories and booleans, a colour per category, used or
+    not. Colours that can be used are never changed, obs is never converted, and neither a view nor a mapping
+    that refuses is written into.
+
+    Parameters
+    ----------
+    adata, key, labels
+        See :func:`label_colors`.
+    """
+    column = adata.obs[key]
+    is_kept = isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == bool
+    n = len(labels.categories)
+    if n and is_kept and not adata.is_view and _stored_colors(adata, key, n) is None:
+        slot = _keys.colors(key)
+        if len(adata.uns.get(slot, ())) >= n:
+            sc.logging.warning(
+                f"adata.uns[{slot!r}] holds what is no colour; scanpy's default colours replace it."
+            )
+        with suppress(TypeError):  # a mapping of the user's that is read only
+            adata.uns[slot] = default_colors(n)
+    return label_colors(adata, key, labels)
+
+
 def default_colors(n: int) -> list[str]:
-    """`n` colours as scanpy chooses them: the user's colour cycle if long enough, else its own palettes."""
+    """`n` colours as scanpy chooses them: the user's cycle if long enough, its palettes, then grey."""
     for palette in (_own_colors(), palettes.default_20, palettes.default_28, palettes.default_102):
         if len(palette) >= n:
             return [to_hex(color) for color in palette[:n]]
-    return [to_hex(color) for color in islice(cycle(palettes.default_102), n)]
+    return [to_hex("grey")] * n
 
 
 def other_colors(taken: Collection[str], n: int) -> list[str]:
@@ -116,12 +157,13 @@ def _own_colors() -> list[str]:
     return [to_hex(color) for color in plt.rcParams["axes.prop_cycle"].by_key().get("color", [])]
 
 
-def _stored_colors(adata: AnnData, key: str) -> list[str] | None:
-    """Colours in ``adata.uns``; None if there are none or one of them is no colour that Matplotlib knows."""
-    stored = adata.uns.get(f"{key}_colors")
-    if stored is None or not all(is_color_like(color) for color in stored):
+def _stored_colors(adata: AnnData, key: str, n: int) -> list[str] | None:
+    """Colours of `n` categories in ``adata.uns``; None if there are fewer or one of them is no colour."""
+    stored = adata.uns.get(_keys.colors(key))
+    if isinstance(stored, str | Mapping) or np.ndim(np.asarray(stored, dtype=object)) == 0 or len(stored) < n:
         return None
-    return [to_hex(color) for color in stored]
+    known = [_R_COLORS.get(color, color) if isinstance(color, str) else color for color in stored]
+    return [to_hex(color) for color in known] if all(map(is_color_like, known)) else None
 
 
 def listed(names: Iterable[str]) -> str:

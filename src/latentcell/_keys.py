@@ -83,3 +83,8 @@ RANK_LATENT_GENES = "rank_latent_genes"
 
 LATENT_DIRECTIONS = "latent_directions"
 """``uns`` key of directions in latent space that are named after what they change."""
+
+
+def colors(key: str) -> str:
+    """``uns`` key of the colours of an ``obs`` column, as in scanpy: ``"leiden" -> "leiden_colors"``."""
+    return f"{key}_colors"

@@ -58,16 +58,35 @@ def test_points_and_colours_of_uns(cells):
 
 
 @pytest.mark.filterwarnings("ignore:The set_bad")  # scanpy 1.11 under Matplotlib 3.11
-def test_default_colours_are_scanpys_and_nothing_is_written(cells):
-    before = snapshot(cells)
+def test_default_colours_are_scanpys_and_nothing_else_is_written(cells):
+    before, scanpys = snapshot(cells), cells.copy()
     ax = lc.pl.embedding(cells, "X_umap", "cell_type")
     after = snapshot(cells)
-    assert after[0] == before[0] == {}
+    assert before[0] == {}
+    assert list(after[0]) == ["cell_type_colors"]
     pd.testing.assert_frame_equal(after[1], before[1])
+    assert list(after[2]) == list(before[2])
+    sc.pl.embedding(scanpys, "umap", color="cell_type", show=False)
+    assert cells.uns["cell_type_colors"] == scanpys.uns["cell_type_colors"]
+    known = dict(zip(cells.obs["cell_type"].cat.categories, cells.uns["cell_type_colors"], strict=True))
     colors = color_of(ax, cells.obsm["X_umap"])
-    sc.pl.embedding(cells, "umap", color="cell_type", show=False)
-    scanpys = dict(zip(cells.obs["cell_type"].cat.categories, cells.uns["cell_type_colors"], strict=True))
-    assert colors.tolist() == [to_hex(scanpys[label]) for label in cells.obs["cell_type"]]
+    assert colors.tolist() == [to_hex(known[label]) for label in cells.obs["cell_type"]]
+
+
+@pytest.mark.filterwarnings("ignore:The set_bad")  # scanpy 1.11 under Matplotlib 3.11
+def test_a_palette_that_scanpy_was_given_is_everybodys(cells):
+    sc.pl.embedding(cells, "umap", color="cell_type", palette="Set2", show=False)
+    stored = list(cells.uns["cell_type_colors"])
+    ax = lc.pl.embedding(cells, "umap", "cell_type")
+    known = dict(zip(cells.obs["cell_type"].cat.categories, stored, strict=True))
+    assert color_of(ax, cells.obsm["X_umap"]).tolist() == [known[label] for label in cells.obs["cell_type"]]
+    assert cells.uns["cell_type_colors"] == stored
+
+
+def test_clusters_of_obs_keep_their_colours_too(cells):
+    cells.obs["leiden"] = pd.Categorical(cells.obs["cell_type"].cat.codes.astype(str))
+    lc.pl.embedding(cells, "umap", "depth", clusters="leiden")
+    assert list(cells.uns) == ["leiden_colors"]
 
 
 def test_views_stay_views_and_unused_categories_keep_colours_apart(cells):

@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from scipy import sparse
 
 import latentcell as lc
+from latentcell._colors import default_colors
 from latentcell._errors import DataError
 
 
@@ -178,10 +179,10 @@ def test_names_do_not_overlap_and_are_not_cut(pbmc, overlaps, n_genes):
     assert overlaps(ax.figure, [*ax.get_xticklabels(), ax.title]) == ([], [])
 
 
-def test_nothing_is_written(cells):
+def test_nothing_but_the_colours_of_groups_is_written(cells):
     before = cells.copy()
     lc.pl.heatmap(cells, "cell_type", standardize="gene")
-    assert dict(cells.uns) == {}
+    assert dict(cells.uns) == {"cell_type_colors": default_colors(3)}
     np.testing.assert_array_equal(cells.X, before.X)
     pd.testing.assert_frame_equal(cells.obs, before.obs)
 

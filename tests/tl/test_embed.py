@@ -176,6 +176,63 @@ def test_likelihood_follows_from_the_matrix_and_an_argument_wins(cells, name, la
     assert cells.uns[name]["gene_likelihood"] == "normal"
 
 
+def test_new_cells_have_the_columns_of_var(cells, tmp_path):
+    cells.var["symbol"] = [f"S{i}" if i % 3 else np.nan for i in range(24)]
+    cells.var["biotype"] = pd.Categorical(["a", "b"] * 12)
+    cells.var["means"] = np.arange(24.0)
+    model = lc.tl.vae(cells, layer="counts", **QUICK)
+    used = cells.var_names[cells.var["highly_variable"]]
+    new = model.generate(7)
+    pd.testing.assert_frame_equal(new.var, cells.var.loc[used])
+    new.var["means"] = 0.0  # a copy: neither the model's nor the user's
+    pd.testing.assert_frame_equal(model.generate(3, genes=used[:2]).var, cells.var.loc[used[:2]])
+    assert cells.var["means"].tolist() == list(range(24))
+    cells.var["later"] = 1  # the model has what there was when it was trained
+    assert "later" not in model.generate(1).var
+
+    new.write_h5ad(tmp_path / "new.h5ad")
+    model.generate(7, out=tmp_path / "streamed.h5ad")
+    for name in ("new", "streamed"):
+        var = sc.read_h5ad(tmp_path / f"{name}.h5ad").var
+        assert (
+            var["symbol"].astype(object).fillna("").tolist()
+            == cells.var.loc[used, "symbol"].fillna("").tolist()
+        )
+        assert list(var.columns) == [column for column in cells.var if column != "later"]
+
+    model.save(tmp_path / "model", save_anndata=True)
+    loaded = lc.model.VAE.load(tmp_path / "model")
+    assert list(loaded.generate(2).var_names) == list(used)
+    assert loaded.generate(2).var.shape == (10, 0)  # no cells, no columns
+    loaded.attach(cells)
+    pd.testing.assert_frame_equal(loaded.generate(2).var, cells.var.loc[used])
+
+
+def test_columns_of_var_that_no_file_holds_are_not_in_new_cells(cells, tmp_path):
+    held = ["highly_variable", "mine", "id", "n_cells", "known", "kind"]
+    cells.var["id"] = [f"ENSG{i}" for i in range(24)]
+    cells.var["n_cells"] = pd.array([1, None] * 12, dtype="Int64")
+    cells.var["known"] = pd.array([True, None] * 12, dtype="boolean")
+    cells.var["kind"] = pd.Categorical([1, 2] * 12)
+    cells.var["a/b"] = 1
+    cells.var[7] = 1
+    cells.var["lists"] = [[1]] * 24
+    cells.var["mixed"] = ["a", 1] * 12
+    cells.var["date"] = pd.date_range("2020", periods=24)
+    cells.var["range"] = pd.cut(np.arange(24), 3)
+    cells.var["float"] = pd.array([0.5, None] * 12, dtype="Float64")
+    cells.var["nothing"] = None
+    model = lc.tl.vae(cells, layer="counts", **QUICK)
+    new = model.generate(3)
+    assert list(new.var.columns) == held
+    for suffix in ("h5ad", "zarr"):
+        model.generate(3, out=tmp_path / f"new.{suffix}")
+    new.write_h5ad(tmp_path / "again.h5ad")
+    assert list(sc.read_h5ad(tmp_path / "new.h5ad").var.columns) == held
+    model.save(tmp_path / "model", save_anndata=True)
+    assert list(cells.var.columns[-8:]) == ["a/b", 7, "lists", "mixed", "date", "range", "float", "nothing"]
+
+
 @pytest.mark.parametrize(
     ("mask", "genes"),
     [

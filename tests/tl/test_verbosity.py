@@ -3,6 +3,7 @@
 import io
 import re
 
+import numpy as np
 import pytest
 import scanpy as sc
 
@@ -88,6 +89,43 @@ def test_all_that_is_written_is_said(verb, log):
     said = re.findall(r"^--> added|'\w+' \(adata\.\w+\)", log.getvalue(), flags=re.MULTILINE)
     written = {f"'{key}' (adata.{slot})" for slot in there for key in set(getattr(adata, slot)) - there[slot]}
     assert {line for line in said if line.startswith("'")} == written == set(VERBS[verb])
+
+
+def many_genes(n_genes):
+    adata = lc.datasets.simulate_groups(n_genes=n_genes, seed=0)
+    adata.X = adata.X.round()
+    return adata
+
+
+TINY = {"max_epochs": 1, "n_latent": 2, "hidden": (4,), "progress": False}
+
+
+@pytest.mark.parametrize(("verbosity", "times"), [(0, 0), (1, 0), (2, 0), (3, 1)])
+def test_very_many_genes_that_nobody_chose_are_hinted_at_once(verbosity, times, log):
+    sc.settings.verbosity = verbosity
+    lc.tl.vae(many_genes(5001), **TINY)
+    assert log.getvalue().count("--> all 5001 genes are modelled") == times
+    assert log.getvalue().count("sc.pp.highly_variable_genes(adata, n_top_genes=2000)") == times
+
+
+def test_the_hint_is_silent_where_genes_are_few_or_chosen(log):
+    sc.settings.verbosity = 3
+    adata = many_genes(5001)
+    lc.tl.vae(adata, mask_var=None, **TINY)
+    lc.tl.vae(adata, mask_var=np.ones(5001, dtype=bool), **TINY)
+    adata.var["highly_variable"] = True
+    lc.tl.vae(adata, **TINY)
+    lc.tl.vae(many_genes(5000), **TINY)
+    assert log.getvalue().count("training VAE") == 4
+    assert "genes are modelled" not in log.getvalue()
+
+
+def test_what_the_hint_says_works():
+    adata = many_genes(5001)
+    sc.pp.normalize_total(adata)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=2000)
+    assert len(lc.tl.vae(adata, **TINY).spec.genes) == 2000
 
 
 def test_genes_of_dimensions_are_said_to_be_written(log):

@@ -24,10 +24,10 @@ from latentcell.train.run import Callback, local_random_state
 
 from . import _sound
 from ._base import INFERENCE_BATCH, default_batch_size, own_params
-from ._cells import collect, kind_of
-from ._encoder import Indices, Moments, rows_of
+from ._cells import Indices, collect, kind_of, rows_of
 from ._generation import Source
 from ._generative import AbstractGenerator
+from ._moments import Moments
 from ._noise import Noise
 from ._placing import PLACING_RATE, PLACING_STEPS, fit_inverse, place
 from ._sources import Draw as DrawCodes

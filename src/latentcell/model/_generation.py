@@ -164,8 +164,8 @@ def marked(obs: pd.DataFrame) -> pd.DataFrame:
     return obs
 
 
-def new_var(adata: AnnData | None, spec: DataSpec, genes: Sequence[str]) -> pd.DataFrame:
-    """``var`` of new cells: that of the training data where it is at hand, else the names alone."""
+def new_var(adata: AnnData | None, genes: Sequence[str]) -> pd.DataFrame:
+    """``var`` of new cells: that of the model's cells where they are at hand, else the names alone."""
     if adata is None or not pd.Index(genes).isin(adata.var_names).all():
         return pd.DataFrame(index=pd.Index(list(genes)))
     return adata.var.loc[list(genes)].copy()

@@ -144,7 +144,7 @@ class AbstractLikelihoodModel(AbstractModel):
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
         how = {
             "sparse_cells": True,
-            "any_density": getattr(self.module.likelihood, "prefers_sparse_cells", False),
+            "any_density": getattr(self.module.likelihood, "sparse_when", "never") == "always",
         }
         loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed, **how)
         plan = TrainingPlan(

@@ -71,6 +71,7 @@ def write_rows(
             raise DataError(f"column {name!r} cannot be written to {str(path)!r}; rename it, without /")
     with replacing(path) as part:
         frame = AnnData(obs=obs, var=var, uns=uns)
+        frame.strings_to_categoricals()  # text with gaps, as AnnData itself writes it
         if path.suffix == ".h5ad":
             with h5py.File(part, "w") as file:
                 _write(file, frame, blocks, n_rows, last)

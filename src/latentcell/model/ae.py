@@ -11,9 +11,9 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant
 
+from ._assembly import GeneLikelihood, Network
 from ._base import own_params
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Network
 
 
 class AE(AbstractDeterministic):

@@ -11,9 +11,9 @@ from latentcell.nn.latents import Deterministic
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 
+from ._assembly import Network
 from ._base import own_params
 from ._deterministic import AbstractDeterministic
-from ._encoder import Network
 
 CountLikelihoodName = Literal["nb", "zinb", "poisson"]
 

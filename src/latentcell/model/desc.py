@@ -15,9 +15,10 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule, times
 from latentcell.nn.self_training import Centroids, SelfTraining
 
+from ._assembly import GeneLikelihood, Network
 from ._base import own_params
+from ._cells import Indices
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network
 from ._leiden import leiden
 from ._sound import check_units
 

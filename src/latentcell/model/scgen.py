@@ -29,9 +29,9 @@ from ._arithmetic import (
     told_shifts,
     unit_of,
 )
+from ._assembly import GeneLikelihood, Network
 from ._base import own_params
 from ._cells import _column
-from ._encoder import GeneLikelihood, Network
 from ._generation import Output
 from ._variational import AbstractVariational
 

@@ -17,8 +17,9 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import Cells
 
+from ._assembly import Network
 from ._base import own_params
-from ._encoder import Indices, Network
+from ._cells import Indices
 from ._values import AbstractValues, Data
 
 

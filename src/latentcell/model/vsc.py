@@ -16,8 +16,9 @@ from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
 
+from ._assembly import GeneLikelihood, Network
 from ._base import own_params
-from ._encoder import GeneLikelihood, Indices, Network
+from ._cells import Indices
 from ._variational import AbstractVariational
 from .ae import AE
 

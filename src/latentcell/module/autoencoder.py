@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
+from latentcell.nn.last_layer import LastLayer
 from latentcell.nn.latents import Code, Deterministic, Latent
 from latentcell.nn.likelihoods import CountLikelihood, Gaussian, Likelihood, Raw
 from latentcell.nn.mlp import MLP, Decoder
@@ -181,12 +182,12 @@ class Autoencoder(BaseModuleClass):
         if (
             isinstance(x, SparseCells)
             and isinstance(likelihood, Gaussian | CountLikelihood)
-            and likelihood.takes_sparse_cells
+            and likelihood.sparse_when != "never"
         ):
-            last, half = self.decoder.last(code.z, covariates), self.training and self.half_products
-            reconstruction = likelihood.sparse_negative_log_likelihood(
-                x, *last, library, self._group(batch), half=half
-            )
+            h, maps = self.decoder.last(code.z, covariates)
+            half = self.training and self.half_products
+            last = LastLayer(h, maps, library, self._group(batch), half)
+            reconstruction = likelihood.sparse_negative_log_likelihood(x, last)
         else:
             raw = self.decode_raw(code.z, batch)
             if self.training and self.temperature is not None:

@@ -56,7 +56,8 @@ def augmentation(
     """Draw real cells beside generated ones in the same coordinates, to see where either kind has none.
 
     The left panel has the real cells in colour, the right one the generated cells, each above the cells of
-    the other panel in pale grey; both have the same limits. Colours are those of groups or of a number.
+    the other panel in pale grey; both have the same limits. Colours are those of groups
+    (kept in ``adata.uns``, see :func:`latentcell.pl.embedding`) or of a number.
 
     An embedding that `adata` does not have is computed with scanpy from all cells, real and generated
     together, so that whatever sets one kind apart can show: principal components of ``X`` (or `layer`), of

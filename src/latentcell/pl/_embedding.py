@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from sklearn.cluster import KMeans
 
-from latentcell._colors import default_colors, label_colors, obs_labels, other_colors
+from latentcell._colors import default_colors, kept_colors, obs_labels, other_colors
 from latentcell._errors import DataError, nearest
 
 from ._canvas import has_frame, part
@@ -53,17 +53,17 @@ def embedding(
 ) -> Figure | Axes:
     """Draw cells as points, one panel per embedding, optionally each beside its clusters.
 
-    Points have the colour of their label (``adata.uns[f"{color}_colors"]``, else scanpy's default palette) or
-    of a number on a colour bar, high values on top. Cells without a label or number are light grey, below
-    the others. With `clusters`, a second panel beside each shows the same coordinates coloured by cluster,
-    with the centroid of every cluster as a marked disc. A k-means cluster has the colour of the label that it
-    most of its cells have (of several such clusters, the one that shares most with it), so that agreement is
-    seen at a glance; the others have further colours.
+    Points have the colour of their label (``adata.uns[f"{color}_colors"]``, else scanpy's default palette,
+    which is then kept there, as scanpy does: see :doc:`/slots`) or of a number on a colour bar, high values
+    on top. Cells without a label or number are light grey, below the others. With `clusters`, a second panel
+    beside each shows the same coordinates coloured by cluster, with the centroid of every cluster as a marked
+    disc. A k-means cluster has the colour of the label that most of its cells have (of several such clusters,
+    the one that shares most with it), so that agreement is seen at a glance; the others have further colours.
 
     Parameters
     ----------
     adata
-        Cells with coordinates in ``obsm``. Nothing is written into it.
+        Cells with coordinates in ``obsm``. Nothing but colours is written into it.
     basis
         Key of ``obsm`` (with or without its ``X_``), or several: a row of panels over them.
     color
@@ -216,7 +216,7 @@ def _clusters(
         if n_clusters is not None:
             raise DataError(f'n_clusters is for clusters="kmeans"; clusters={clusters!r} is a column of obs.')
         labels = obs_labels(adata, clusters, "clusters")
-        return Coloring(clusters, labels, label_colors(adata, clusters, labels), centroids=True)
+        return Coloring(clusters, labels, kept_colors(adata, clusters, labels), centroids=True)
     if n_clusters is None:
         if beside.colors is None:
             raise DataError('clusters="kmeans": give n_clusters, because color is not a column of labels.')

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from latentcell import _keys
-from latentcell._colors import MISSING, MISSING_COLOR, check_layer, label_colors, obs_labels
+from latentcell._colors import MISSING, MISSING_COLOR, check_layer, kept_colors, obs_labels
 from latentcell._errors import DataError
 
 from ._canvas import spread
@@ -49,7 +49,8 @@ def heatmap(
     Parameters
     ----------
     adata
-        Cells by genes; may be sparse or backed. Nothing is written into it.
+        Cells by genes; may be sparse or backed. Nothing is written into it but the colours of `groupby`, if
+        it has none: ``uns[f"{groupby}_colors"]``, as scanpy does.
     groupby
         Column of ``obs``.
     genes
@@ -142,7 +143,7 @@ def heatmap(
     name = unit or layer or "X"
     bar.set_label(f"z-score of {name}" if standardize == "gene" else name)
     bar.outline.set_visible(False)
-    colors = label_colors(adata, groupby, labels)
+    colors = kept_colors(adata, groupby, labels)
     for panel, (part, members), cells in zip(axes, parts.items(), rows, strict=True):
         shown = f"{len(cells):,} cells"
         if len(cells) < len(members):

@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgba_array
 from matplotlib.lines import Line2D
 
-from latentcell._colors import MISSING, MISSING_COLOR, color_values, label_colors
+from latentcell._colors import MISSING, MISSING_COLOR, color_values, kept_colors
 
 from ._canvas import rasterize
 
@@ -42,7 +42,7 @@ def coloring_of(adata: AnnData, color: str | None, layer: str | None) -> Colorin
         return Coloring("")
     values = color_values(adata, color, layer, "color")
     if isinstance(values, pd.Categorical):
-        return Coloring(color, values, label_colors(adata, color, values))
+        return Coloring(color, values, kept_colors(adata, color, values))
     where = f" ({layer})" if layer is not None and color not in adata.obs else ""
     return Coloring(color + where, numbers=values)
 

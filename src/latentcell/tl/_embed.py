@@ -38,7 +38,8 @@ def ae(
         distribution. What was chosen is written to ``uns``; ``gene_likelihood=`` overrides it.
     mask_var
         Genes to use: a boolean ``var`` key or array, or None for all. ``"auto"`` takes
-        ``var["highly_variable"]`` where it is there, as ``sc.pp.pca`` does.
+        ``var["highly_variable"]`` where it is there, as ``sc.pp.pca`` does, and else all; of more than 5,000
+        scanpy's log then says how genes are marked, at a verbosity of 3.
     batch_key
         ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
     max_epochs

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 
@@ -46,6 +47,8 @@ Model = TypeVar(
 )
 Mask = str | np.ndarray | None
 _AUTO = "highly_variable"
+_MANY_GENES = 5000
+"""More genes than this are rarely chosen: those who marked none may not know that it can be done."""
 
 
 def fit(
@@ -64,6 +67,7 @@ def fit(
     cells = selection(adata, layer, mask_var, columns)
     model_class.setup_anndata(cells, layer=layer, **keys)  # type: ignore[arg-type]
     model = model_class(cells, seed=seed, **model_args)
+    _hint_at_genes(adata, mask_var)
     start = sc.logging.info(f"training {model_class.__name__} on {cells.n_obs} cells x {cells.n_vars} genes")
     model.train(max_epochs=max_epochs, seed=seed, enable_progress_bar=shows(progress))
     sc.logging.info("    finished", time=start)
@@ -73,6 +77,17 @@ def fit(
 def shows(progress: bool | None) -> bool:
     """Whether to draw progress: as the user says, else unless scanpy is to be silent (verbosity 0)."""
     return int(sc.settings.verbosity) > 0 if progress is None else progress
+
+
+def _hint_at_genes(adata: AnnData, mask_var: Mask) -> None:
+    """Say how genes are marked, at a verbosity of 3, where very many are modelled that nobody chose."""
+    chosen = not (isinstance(mask_var, str) and mask_var == "auto") or _AUTO in adata.var
+    if not chosen and adata.n_vars > _MANY_GENES:
+        sc.logging.hint(
+            f"all {adata.n_vars} genes are modelled, as var has no {_AUTO!r}; fewer train faster. To mark "
+            "the most variable ones: sc.pp.highly_variable_genes(adata, n_top_genes=2000) of log-normalised "
+            "values, with flavor='seurat_v3' of counts. mask_var=None takes all and says nothing"
+        )
 
 
 def added(**slots: Sequence[str]) -> None:
@@ -113,10 +128,25 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
     if genes is not None:
         matrix = columns(matrix, np.flatnonzero(genes))
     obs = adata.obs[list(dict.fromkeys(key for key in keys.values() if key is not None))].copy()
-    var = adata.var[[]] if genes is None else adata.var.loc[genes, []]
+    var = _kept(adata.var if genes is None else adata.var.loc[genes])
     if layer is None:
-        return AnnData(X=matrix, obs=obs, var=var.copy())
-    return AnnData(obs=obs, var=var.copy(), layers={layer: matrix})
+        return AnnData(X=matrix, obs=obs, var=var)
+    return AnnData(obs=obs, var=var, layers={layer: matrix})
+
+
+def _kept(var: pd.DataFrame) -> pd.DataFrame:
+    """What new cells will say of their genes: the columns that an .h5ad can hold."""
+    return var[[name for name in var if _can_be_written(name, var[name])]].copy()
+
+
+def _can_be_written(name: Any, column: pd.Series) -> bool:
+    if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+        return False
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "floating":
+        return isinstance(values.dtype, np.dtype) and values.dtype != object
+    return kind == "string" or (kind in ("boolean", "integer") and values.dtype != object)
 
 
 def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
