@@ -209,6 +209,16 @@ def test_extremes_are_finite_and_right_in_float32(count, log_mu, log_theta):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=noise)
 
 
+def test_a_device_without_double_precision_loses_digits_only(monkeypatch):
+    monkeypatch.setattr(_devices, "finest", lambda device: torch.float32)
+    x, log_mu, log_theta = problem(0, False, torch.float32)
+    found = value_and_gradients(negative_binomial_nll, x, log_mu, log_theta)
+    exact = value_and_gradients(slow, *in_double(x, log_mu, log_theta))
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())
+
+
 def test_probabilities_sum_to_one():
     x = torch.arange(4000.0, dtype=torch.float64)[:, None]
     nll = negative_binomial_nll(x, torch.full_like(x, np.log(20.0)), torch.tensor([0.3], dtype=torch.float64))

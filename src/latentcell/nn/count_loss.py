@@ -19,7 +19,7 @@ from latentcell import _devices
 
 
 class _NonZeros:
-    """What only counts above 0 add to a negative binomial's log-likelihood, in double precision.
+    """What only counts above 0 add to a negative binomial's log-likelihood, as precisely as the device can.
 
     log-gammas of nearly the same number are subtracted there; in single precision that costs four digits
     where theta or the count is large. They are few.
@@ -30,10 +30,11 @@ class _NonZeros:
     def __init__(self, x: Tensor, theta: Tensor, logits: Tensor, *, everywhere: bool) -> None:
         self.index = ... if everywhere else x.nonzero(as_tuple=True)
         self.k = x[self.index]
-        k, self.theta = self.k.double(), theta.expand_as(x)[self.index].double()
+        precise = _devices.finest(x.device)
+        k, self.theta = self.k.to(precise), theta.expand_as(x)[self.index].to(precise)
         rising = torch.lgamma(k + self.theta) - torch.lgamma(self.theta)
         # log(mu / (theta + mu)), whose product with a large count nearly cancels the coefficient
-        log_ratio = F.logsigmoid(logits[self.index].double())
+        log_ratio = F.logsigmoid(logits[self.index].to(precise))
         self.log_p = (rising - torch.lgamma(k + 1) + k * log_ratio).to(x.dtype)
         # d rising / d log theta
         self.slope = (self.theta * (torch.digamma(k + self.theta) - torch.digamma(self.theta))).to(x.dtype)
