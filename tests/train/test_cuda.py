@@ -1,4 +1,4 @@
-"""On a GPU: the losses of the CPU, no waiting in a step, and files that the CPU reads; skipped without one."""
+"""On a GPU: the losses of the CPU, no waiting in a step, files that the CPU reads; skipped without one."""
 
 import logging
 
