@@ -1,4 +1,4 @@
-"""Devices that work beside the host: which they are, and how much memory they have left."""
+"""Devices that work beside the host: which they are, their free memory, and how precise they are."""
 
 import torch
 
@@ -26,3 +26,14 @@ def free_memory(device: torch.device) -> int | None:
         return None
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch holds it ready
     return torch.cuda.mem_get_info(device)[0] + unused
+
+
+def finest(device: torch.device) -> torch.dtype:
+    """The most precise type of number that a device computes with: Apple's GPUs have no double precision.
+
+    Examples
+    --------
+    >>> finest(torch.device("cuda")), finest(torch.device("mps"))
+    (torch.float64, torch.float32)
+    """
+    return torch.float32 if device.type == "mps" else torch.float64

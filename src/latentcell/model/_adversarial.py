@@ -165,8 +165,8 @@ class AbstractAdversarial(AbstractGenerator):
         DataError
             If there are too few cells or steps, or an argument is out of range.
         TrainingDivergedError
-            At the first loss, or after the first epoch with weights, not finite; the weights of the last
-            whole epoch are put back.
+            At the first loss (on a GPU: at the end of its epoch), or after the first epoch with weights, not
+            finite; the weights of the last whole epoch are put back.
 
         Warns
         -----

@@ -117,8 +117,8 @@ class AbstractLikelihoodModel(AbstractModel):
         DataError
             If there are too few cells, or an argument is out of range.
         TrainingDivergedError
-            At the first loss, or after the first epoch with weights, not finite; the weights of the last
-            whole epoch are put back.
+            At the first loss (on a GPU: at the end of its epoch), or after the first epoch with weights, not
+            finite; the weights of the last whole epoch are put back.
         ModelFileError
             If the checkpoint is damaged, or of a run on other cells, in other batches or of another seed.
         OSError

@@ -19,7 +19,7 @@ from latentcell import _devices
 
 
 class _NonZeros:
-    """What only counts above 0 add to a negative binomial's log-likelihood, in double precision.
+    """What only counts above 0 add to a negative binomial's log-likelihood, as precisely as the device can.
 
     log-gammas of nearly the same number are subtracted there; in single precision that costs four digits
     where theta or the count is large. They are few.
@@ -27,12 +27,15 @@ class _NonZeros:
     With `everywhere` zeros are not left out: they add 0.
     """
 
-    def __init__(self, x: Tensor, theta: Tensor, *, everywhere: bool) -> None:
+    def __init__(self, x: Tensor, theta: Tensor, logits: Tensor, *, everywhere: bool) -> None:
         self.index = ... if everywhere else x.nonzero(as_tuple=True)
         self.k = x[self.index]
-        k, self.theta = self.k.double(), theta.expand_as(x)[self.index].double()
+        precise = _devices.finest(x.device)
+        k, self.theta = self.k.to(precise), theta.expand_as(x)[self.index].to(precise)
         rising = torch.lgamma(k + self.theta) - torch.lgamma(self.theta)
-        self.log_coefficient = (rising - torch.lgamma(k + 1)).to(x.dtype)
+        # log(mu / (theta + mu)), whose product with a large count nearly cancels the coefficient
+        log_ratio = F.logsigmoid(logits[self.index].to(precise))
+        self.log_p = (rising - torch.lgamma(k + 1) + k * log_ratio).to(x.dtype)
         # d rising / d log theta
         self.slope = (self.theta * (torch.digamma(k + self.theta) - torch.digamma(self.theta))).to(x.dtype)
 
@@ -52,11 +55,9 @@ class _NegativeBinomialNLL(Function):
         excess = F.softplus(log_mu - log_theta)
         shrink = torch.sigmoid(log_theta - log_mu)  # theta / (theta + mu)
         at_zero = theta * excess  # -log p(0)
-        counts = _NonZeros(x, theta, everywhere=everywhere)
+        counts = _NonZeros(x, theta, log_mu - log_theta, everywhere=everywhere)
         where, k = counts.index, counts.k
-        # log(mu / (theta + mu)) = log_mu - log_theta - excess
-        log_ratio = (log_mu - log_theta)[where] - excess[where]
-        log_p = counts.log_coefficient + k * log_ratio - at_zero[where]
+        log_p = counts.log_p - at_zero[where]
 
         grad_mu = shrink * (mu - x)
         grad_theta = at_zero - mu * shrink
