@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import latentcell as lc
 from latentcell import cli
 from latentcell.cli import _arguments
-from latentcell.cli._files import replacing
+from latentcell.cli._files import MODEL_FILE, replacing
+from latentcell.model._record import RECORD
 
 
 def run(*arguments) -> int:
@@ -136,13 +138,21 @@ def test_existing_model_is_kept_without_overwrite(cells, tmp_path, capsys):
     assert (folder / "mine.txt").read_text() == "precious"
 
 
-def test_overwrite_replaces_models_only(cells, tmp_path, capsys):
-    folder = tmp_path / "m"
+def test_overwrite_replaces_models_only_and_says_so_before_training(cells, tmp_path, capsys, monkeypatch):
+    assert MODEL_FILE == RECORD
+    trained = []
+    monkeypatch.setattr(lc.model.AE, "train", lambda *args, **kwargs: trained.append(args))
+    folder, file = tmp_path / "m", tmp_path / "file"
     folder.mkdir()
-    (folder / "mine.txt").write_text("precious")
-    assert run("train", cells, "--model", "ae", "-o", folder, "--epochs", 1, "--quiet", "--overwrite") == 1
-    assert "is not a saved model" in one_line(capsys)
-    assert (folder / "mine.txt").read_text() == "precious"
+    for path in (folder / "mine.txt", file):
+        path.write_text("precious")
+    for out in (folder, file):
+        assert run("train", cells, "--model", "ae", "-o", out, "--epochs", 1, "--quiet", "--overwrite") == 1
+        assert f"{out} exists and is not a saved model" in one_line(capsys)
+    assert run("train", tmp_path / "none.h5ad", "--model", "ae", "-o", folder, "--overwrite") == 1
+    assert "is not a saved model" in one_line(capsys)  # nothing was read before
+    assert (folder / "mine.txt").read_text() == file.read_text() == "precious"
+    assert trained == []
 
 
 @pytest.mark.parametrize(

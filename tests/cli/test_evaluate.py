@@ -57,14 +57,18 @@ def asked(monkeypatch):
     """In place of the library's scores, some that take no time; what they were asked."""
     calls = []
 
-    def fidelity(real, generated, groupby=None, reference=None, *, layer=None, seed=0):
+    def fidelity(
+        real, generated, groupby=None, reference=None, *, basis=None, layer=None, n_trees=100, seed=0
+    ):
         calls.append(
             {
                 "real": real,
                 "generated": generated,
                 "groupby": groupby,
                 "reference": reference,
+                "basis": basis,
                 "layer": layer,
+                "n_trees": n_trees,
                 "seed": seed,
             }
         )
@@ -95,6 +99,7 @@ def test_it_scores_the_genes_that_all_files_have(files, asked, capsys):
     new = ad.read_h5ad(files / "new.h5ad")
     np.testing.assert_array_equal(call["generated"].X, new[:, call["real"].var_names].X)
     assert (call["groupby"], call["reference"], call["layer"], call["seed"]) == (None, None, None, 0)
+    assert (call["basis"], call["n_trees"]) == (None, 100)
 
 
 def test_it_passes_on_what_is_asked(files, asked, tmp_path, capsys):
@@ -127,6 +132,40 @@ def test_it_passes_on_what_is_asked(files, asked, tmp_path, capsys):
     assert list(call["reference"].var_names) == list(call["real"].var_names)
     pd.testing.assert_frame_equal(pd.read_csv(table), lc.metrics.fidelity(call["real"], None, "cell_type"))
     assert list(table.parent.iterdir()) == [table]
+
+
+def test_basis_and_trees_are_passed_on_and_told(files, asked, tmp_path):
+    page = tmp_path / "report.html"
+    options = ["--basis", files / "train.h5ad", "--n-trees", 300, "--html", page, "--quiet"]
+    assert run("evaluate", files / "real.h5ad", files / "new.h5ad", *options) == 0
+    (call,) = asked
+    assert list(call["basis"].obs_names) == [f"train{i}" for i in range(100)]
+    assert list(call["basis"].var_names) == list(call["real"].var_names)  # of the genes that all files have
+    assert (call["n_trees"], call["reference"]) == (300, None)
+    html = page.read_text(encoding="utf-8")
+    assert "<dt>Cells that genes and components are fitted on (basis)</dt>" in html
+    assert "train.h5ad: 100 cells, 40 genes" in html
+    assert "<dt>Trees of every classifier</dt><dd>300</dd>" in html
+
+
+def test_scores_on_a_basis_are_those_of_the_library(files, tmp_path):
+    real, new, basis = (ad.read_h5ad(files / f"{name}.h5ad") for name in ("real", "new", "train"))
+    csv, genes = tmp_path / "table.csv", list(new.var_names[::-1])
+    options = ["--basis", files / "train.h5ad", "--n-trees", 3, "--csv", csv, "--quiet"]
+    assert run("evaluate", files / "real.h5ad", files / "new.h5ad", *options) == 0
+    expected = lc.metrics.fidelity(real[:, genes], new[:, genes], basis=basis[:, genes], n_trees=3)
+    np.testing.assert_allclose(pd.read_csv(csv)["value"], expected["value"])
+    alone = lc.metrics.fidelity(real[:, genes], new[:, genes], n_trees=3)
+    assert not np.allclose(alone["value"], expected["value"])
+
+
+@pytest.mark.parametrize("number", ["0", "-3", "many"])
+def test_trees_are_counted(files, asked, number, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("evaluate", files / "real.h5ad", files / "new.h5ad", "--n-trees", number)
+    assert stop.value.code == 2
+    assert "--n-trees" in capsys.readouterr().err
+    assert asked == []
 
 
 def test_the_page(files, asked, tmp_path, capsys):

@@ -21,7 +21,13 @@ def read(path):
 def test_entry_for_the_ecosystem_says_what_the_package_says():
     entry = read(".github/scverse/meta.yaml")
     assert set(entry) <= FIELDS
+    # what the schema requires, without what depends on where the repository is published
     assert {"name", "description", "install", "license", "tags", "version"} <= set(entry)
+    texts = [value for key, value in entry.items() if key not in ("install", "tags")]
+    assert all(isinstance(value, str) and value == value.strip() != "" for value in texts)
+    assert all(isinstance(tag, str) for tag in entry["tags"])
+    assert entry["name"] == PROJECT["name"]
+    assert entry["description"].count(".") <= 2, "one or two sentences"
     assert entry["version"] == PROJECT["version"]
     assert entry["license"] == PROJECT["license"]
     assert entry["install"] == {"pypi": PROJECT["name"]}

@@ -88,6 +88,11 @@ class FillsNaN(AE):
         super().__init__(adata, registry=registry, **kwargs)
 
 
+class TakesTextForNumbers(AE):
+    def __init__(self, adata=None, registry=None, n_latent=3, **kwargs):
+        super().__init__(adata, registry=registry, n_latent=int(n_latent or 3), **kwargs)
+
+
 class AnySizeFactor(AE):
     @classmethod
     def setup_anndata(cls, adata, size_factor_key=None, **kwargs):
@@ -332,6 +337,7 @@ BROKEN = [
     (NotesItsTraining, "building_and_training_write_nothing", "train() changes the AnnData: uns"),
     (AnyName, "a_model_says_what_it_is", "does not name AnyName"),
     (FillsNaN, "nan_is_named_before_training", "nan in the cells to train on is not named"),
+    (TakesTextForNumbers, "arguments_of_a_wrong_kind_are_named", "n_latent='10' is not refused by name"),
     (AnySizeFactor, "size_factors_must_be_positive", "a size factor of 0.0 is not refused by name"),
     (SharesOfTheTotal, "models_of_other_data_take_empty_cells", "a cell of zeros in layers['unit'] spoils"),
     (BatchesByCode, "categories_are_understood_by_name", "not understood by their names"),

@@ -12,8 +12,8 @@ from latentcell._errors import DataError
 from latentcell.tl._page.html import number
 from latentcell.tl._page.scores import ALL, SCORES, known_scores
 
-from ._arguments import Commands, add_overwrite, add_seed
-from ._files import Steps, check_file, check_free, read, replacing
+from ._arguments import Commands, add_overwrite, add_seed, positive
+from ._files import Steps, check_file, check_free, given, read, replacing
 from ._report import Report
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ examples:
   latentcell evaluate held_out.h5ad new.h5ad
   latentcell evaluate held_out.h5ad new.h5ad --groupby cell_type --html report.html
   latentcell evaluate held_out.h5ad new.h5ad --reference train.h5ad --layer counts --csv scores.csv
+  latentcell evaluate few.h5ad new.h5ad --basis others.h5ad --n-trees 300
 """
 _LIBRARIES = ("anndata", "numpy", "scanpy", "scikit-learn", "scipy")
 
@@ -56,6 +57,18 @@ def add_to(commands: Commands) -> None:
         help="cells that the model was trained on: are they copied?",
     )
     parser.add_argument(
+        "--basis",
+        type=Path,
+        metavar="BASIS.h5ad",
+        help="other real cells, unseen, that genes and components are fitted on (default: a part of REAL)",
+    )
+    parser.add_argument(
+        "--n-trees",
+        type=positive,
+        metavar="N",
+        help="trees of every classifier; scores with unlike numbers do not compare (default: 100)",
+    )
+    parser.add_argument(
         "--layer", metavar="KEY", help="layer of real cells that NEW is compared with (default: X)"
     )
     parser.add_argument("--csv", type=Path, metavar="TABLE.csv", help="write the table")
@@ -74,8 +87,7 @@ def evaluate(args: argparse.Namespace) -> None:
             check_file(path)
     say = Steps(args.quiet)
     files = {"real": args.real, "generated": args.new}
-    if args.reference is not None:
-        files["reference"] = args.reference
+    files |= given(reference=args.reference, basis=args.basis)
     sets = {name: read(path) for name, path in files.items()}
     sizes = {name: adata.n_vars for name, adata in sets.items()}
     sets = _with_shared_genes(sets, files)
@@ -86,7 +98,13 @@ def evaluate(args: argparse.Namespace) -> None:
 
     real, new = sets["real"], sets["generated"]
     table = lc.metrics.fidelity(
-        real, new, args.groupby, sets.get("reference"), layer=args.layer, seed=args.seed
+        real,
+        new,
+        args.groupby,
+        sets.get("reference"),
+        **given(basis=sets.get("basis"), n_trees=args.n_trees),
+        layer=args.layer,
+        seed=args.seed,
     )
     if args.csv is not None:
         with replacing(args.csv) as path:
@@ -139,6 +157,7 @@ def _facts(
 ) -> dict[str, str]:
     """What was compared, in words."""
     words = {"real": "Real cells", "generated": "Generated cells", "reference": "Training cells (reference)"}
+    words["basis"] = "Cells that genes and components are fitted on (basis)"
     facts = {
         words[name]: f"{files[name]}: {adata.n_obs:,} cells, {sizes[name]:,} genes"
         for name, adata in sets.items()
@@ -146,6 +165,8 @@ def _facts(
     facts["Genes compared"] = f"{sets['real'].n_vars:,}, which all files have"
     facts["Values of real cells"] = "X" if args.layer is None else f"layer {args.layer}"
     facts["Groups"] = "none" if args.groupby is None else f"column {args.groupby} of obs"
+    if args.n_trees is not None:
+        facts["Trees of every classifier"] = f"{args.n_trees:,}"
     facts["Seed"] = str(args.seed)
     return facts
 

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-__all__ = ["Steps", "check_file", "check_folder", "check_free", "given", "read", "replacing", "write"]
+__all__ = [
+    "Steps",
+    "check_file",
+    "check_folder",
+    "check_free",
+    "check_model_folder",
+    "given",
+    "read",
+    "replacing",
+    "write",
+]
+
+MODEL_FILE = "model.json"
+"""What a saved model's folder holds; kept here, as the library that defines it takes seconds to load."""
 
 
 class Steps:
@@ -41,6 +54,14 @@ def check_folder(path: Path) -> None:
     """Raise a DataError if a model's folder is none."""
     if not path.is_dir():
         raise DataError(f"{path} is not a folder: name one that `latentcell train -o` has written")
+
+
+def check_model_folder(path: Path, *, overwrite: bool) -> None:
+    """Raise a DataError if a model cannot be saved at `path`: what is there is to be kept, or is no model."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists: choose another MODEL_DIR, or replace it with --overwrite")
+    if path.exists() and not (path / MODEL_FILE).is_file():
+        raise DataError(f"{path} exists and is not a saved model; it is left as it is: choose another")
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

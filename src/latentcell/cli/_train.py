@@ -19,7 +19,7 @@ from ._arguments import (
     positive,
     share,
 )
-from ._files import Steps, check_file, check_folder, given, read, write
+from ._files import Steps, check_file, check_folder, check_model_folder, given, read, write
 
 _TRAIN_EXAMPLES = """\
 examples:
@@ -68,7 +68,7 @@ def add_to(commands: Commands) -> None:
         help="share of cells to train on, e.g. 0.9; the others are held out, to judge the model by",
     )
     add_seed(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace MODEL_DIR")
+    parser.add_argument("--overwrite", action="store_true", help="replace the model in MODEL_DIR")
 
     parser = commands.add(
         "embed",
@@ -89,8 +89,7 @@ def add_to(commands: Commands) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a model and save it."""
-    if args.out.exists() and not args.overwrite:
-        raise DataError(f"{args.out} exists: choose another MODEL_DIR, or replace it with --overwrite")
+    check_model_folder(args.out, overwrite=args.overwrite)
     if args.model in NEED_LABELS and args.labels_key is None:
         raise DataError(f"{args.model} needs labels: name their column of obs with --labels-key")
     if args.model in OF_VALUES and args.likelihood is not None:

@@ -23,7 +23,8 @@ from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import Callback, local_random_state
 
 from . import _sound
-from ._base import INFERENCE_BATCH, default_batch_size, own_params
+from ._arguments import own_params, refusing
+from ._base import INFERENCE_BATCH, default_batch_size
 from ._cells import Indices, collect, kind_of, rows_of
 from ._generation import Source
 from ._generative import AbstractGenerator
@@ -93,7 +94,7 @@ class AbstractAdversarial(AbstractGenerator):
             n_labels=len(self.spec.labels or ()) if conditional else 0,
         )
         n_genes = len(self.spec.genes)
-        with local_random_state(self.params["seed"]):
+        with local_random_state(self.params["seed"]), refusing():
             self.module = Module(
                 n_genes=n_genes,
                 n_latent=n_latent,

@@ -22,6 +22,7 @@ from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import CellLoader, Cells
 from latentcell.train.run import local_random_state
 
+from ._arguments import refusing
 from ._base import INFERENCE_BATCH
 from ._cells import kind_of
 from ._likelihood import AbstractLikelihoodModel
@@ -106,6 +107,7 @@ class AbstractAssembly(AbstractLikelihoodModel):
         """
         n_genes = len(self.spec.genes)
         check_units("n_latent and hidden", [network.n_latent, *network.hidden])
+        check_units("head_sizes", network.head_sizes)
         self._network = network
         covariates = Covariates(
             n_batch=len(self.spec.batch or ()),
@@ -114,7 +116,7 @@ class AbstractAssembly(AbstractLikelihoodModel):
             n_labels=self._n_labels() if network.conditional else 0,
         )
         told = covariates.n_columns if network.encode_covariates else covariates.n_labels
-        with local_random_state(self.params["seed"]):
+        with local_random_state(self.params["seed"]), refusing():
             likelihood = self._likelihood(network, "log" if log_linear else "softmax")
             if isinstance(likelihood, CountLikelihood):
                 self.train_defaults |= self.COUNT_TRAIN_DEFAULTS

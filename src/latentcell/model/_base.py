@@ -29,11 +29,6 @@ INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
 
 
-def own_params(scope: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a model's constructor, from its ``locals()``."""
-    return {k: v for k, v in scope.items() if k not in ("self", "adata", "registry", "__class__")}
-
-
 class AbstractModel(AbstractSetUp):
     """Set up, train, save, load. A final class builds :attr:`module` in its constructor.
 

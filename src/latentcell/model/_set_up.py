@@ -21,6 +21,8 @@ from ._cells import DataSpec, check_registrable, collect, gene_positions
 def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None) -> None:
     """Refuse to build a model on nothing, or on cells that no model was told of."""
     name = model_class.__name__
+    if adata is not None and not isinstance(adata, AnnData):
+        raise DataError(f"{name} needs an AnnData, got {type(adata).__name__}: {name}(adata)")
     if adata is None and registry is None:
         raise DataError(f"{name} needs an AnnData: {name}(adata)")
     if adata is not None and not any(str(key).startswith(SCVI_PREFIX) for key in adata.uns):

@@ -11,8 +11,8 @@ from latentcell.nn.latents import Deterministic
 from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 
+from ._arguments import own_params
 from ._assembly import Network
-from ._base import own_params
 from ._deterministic import AbstractDeterministic
 
 CountLikelihoodName = Literal["nb", "zinb", "poisson"]

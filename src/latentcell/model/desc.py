@@ -15,8 +15,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule, times
 from latentcell.nn.self_training import Centroids, SelfTraining
 
+from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._cells import Indices
 from ._deterministic import AbstractDeterministic
 from ._leiden import leiden
@@ -94,6 +94,7 @@ class DESC(AbstractDeterministic):
         check_units("n_latent and hidden", [n_latent, *hidden])
         if not (0 <= clusters_from < 1 and min(rounds, n_neighbors, max_clusters) >= 1 and resolution > 0):
             raise DataError("clusters_from must lie in [0, 1); rounds, n_neighbors, resolution be positive")
+        check_units("max_clusters", [max_clusters])
         self._centroids = Centroids(n_latent, max_clusters)
         self._assemble(
             Network.of(self.params),

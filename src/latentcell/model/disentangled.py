@@ -14,8 +14,8 @@ from latentcell.nn.objectives import Capacity
 from latentcell.nn.penalties import TotalCorrelation
 from latentcell.nn.schedules import Linear, Schedule
 
+from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._variational import AbstractVariational
 
 

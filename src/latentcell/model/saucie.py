@@ -16,8 +16,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Linear, Schedule, times
 from latentcell.train.run import local_random_state
 
+from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._cells import Indices
 from ._deterministic import AbstractDeterministic
 from ._sound import check_units

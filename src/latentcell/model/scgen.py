@@ -18,6 +18,7 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Schedule
 
+from ._arguments import own_params
 from ._arithmetic import (
     Weighting,
     changed_obs,
@@ -30,7 +31,6 @@ from ._arithmetic import (
     unit_of,
 )
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._cells import _column, own_columns
 from ._generation import Output
 from ._variational import AbstractVariational

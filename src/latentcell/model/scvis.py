@@ -17,8 +17,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 from latentcell.train.loading import Cells
 
+from ._arguments import own_params
 from ._assembly import Network
-from ._base import own_params
 from ._cells import Indices
 from ._values import AbstractValues, Data
 
@@ -89,9 +89,10 @@ class SCVIS(AbstractValues):
         head_sizes: Sequence[int] = (),
         seed: int = 0,
     ) -> None:
+        params = own_params(locals())
         if adata is not None:
-            n_components = min(int(n_components), *adata.shape)
-        super().__init__(adata, registry, own_params(locals()))
+            n_components = min(n_components, *adata.shape)
+        super().__init__(adata, registry, params | {"n_components": n_components})
         for name, value, least in (("n_components", n_components, 1), ("perplexity", perplexity, 1)):
             if not value >= least:
                 raise DataError(f"{name} must be at least {least}, got {value!r}")

@@ -11,8 +11,8 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
 
+from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._variational import AbstractVariational
 from .ae import AE
 

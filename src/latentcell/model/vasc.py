@@ -16,8 +16,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Exponential, Schedule, as_schedule
 from latentcell.train.loading import Cells
 
+from ._arguments import own_params
 from ._assembly import Network
-from ._base import own_params
 from ._cells import Indices
 from ._values import AbstractValues, Data
 

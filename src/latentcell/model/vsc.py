@@ -16,8 +16,8 @@ from latentcell.nn.mlp import LinearDecoder, Norm
 from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
 
+from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
-from ._base import own_params
 from ._cells import Indices
 from ._variational import AbstractVariational
 from .ae import AE
@@ -138,8 +138,9 @@ class VSC(AbstractVariational):
         head_sizes: Sequence[int] = (),
         seed: int = 0,
     ) -> None:
+        params = own_params(locals())
         alpha = default_alpha(n_latent) if alpha is None else alpha
-        super().__init__(adata, registry, own_params(locals()))
+        super().__init__(adata, registry, params | {"alpha": alpha})
         if decoder not in ("linear", "mlp"):
             raise DataError(f"decoder must be 'linear' or 'mlp', got {decoder!r}")
         weights = {

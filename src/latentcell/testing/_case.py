@@ -85,6 +85,20 @@ class Case:
         return False
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Arguments of its constructor that have a default, and the default; see :meth:`takes`."""
+        found: dict[str, Any] = {}
+        for owner in self.model.__mro__:
+            if "__init__" not in vars(owner):
+                continue
+            parameters = inspect.signature(vars(owner)["__init__"]).parameters
+            here = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+            found = here | found
+            if all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+                break
+        return found
+
+    @property
     def keys(self) -> dict[str, Any]:
         """All that its ``setup_anndata`` can be told of the cells."""
         return {key: value for key, value in KEYS.items() if self.takes("setup_anndata", key)}

@@ -112,6 +112,31 @@ def check_models_of_other_data_take_empty_cells(case: Case) -> None:
         finite(case.outcome(model), f"a cell of zeros in layers[{layer!r}] spoils the results")
 
 
+# --- arguments ---
+
+_WRONG: dict[type, tuple[Any, ...]] = {
+    int: ("10", 1.5, None),
+    float: ("a", (1.0,)),
+    bool: ("yes", None),
+    tuple: (5, "8", (8.5,), None),
+}
+"""By the type of an argument's default: values that it cannot have."""
+
+
+def check_arguments_of_a_wrong_kind_are_named(case: Case) -> None:
+    """Texts for numbers, fractions for whole ones, a number for several, None: refused before training."""
+    cells = make_cells()
+    for name, default in case.defaults.items():
+        for value in _WRONG.get(type(default), ()):
+            refused(
+                lambda name=name, value=value: case.build(cells, **{name: value}),  # type: ignore[misc]
+                name,
+                broken=f"{name}={value!r} is not refused by name",
+            )
+    if "seed" in case.defaults:
+        refused(lambda: case.build(cells, seed=-1), "seed", broken="seed=-1 is not refused by name")
+
+
 # --- keys ---
 
 
@@ -252,6 +277,7 @@ CHECKS = (
     check_cells_without_counts_are_named,
     check_cells_empty_in_the_models_genes_are_named,
     check_models_of_other_data_take_empty_cells,
+    check_arguments_of_a_wrong_kind_are_named,
     check_missing_keys_are_named_at_set_up,
     check_size_factors_must_be_positive,
     check_missing_values_are_named,

@@ -8,7 +8,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell._errors import DataError
-from latentcell.model._base import own_params
+from latentcell.model._arguments import own_params
 from latentcell.model._generation import check_choice
 from latentcell.model._sound import check_positions, check_shape, checked_csr
 from latentcell.train.loading import Cells

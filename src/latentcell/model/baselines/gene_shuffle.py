@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from latentcell._errors import DataError
-from latentcell.model._base import own_params
+from latentcell.model._arguments import own_params
 from latentcell.train.loading import Cells
 
 from ._base import AbstractBaseline

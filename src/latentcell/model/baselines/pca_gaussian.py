@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 
 from latentcell._errors import DataError
-from latentcell.model._base import own_params
+from latentcell.model._arguments import own_params
 from latentcell.model._sound import check_shape
 from latentcell.train.loading import Cells
 
