@@ -84,15 +84,13 @@ class SparseCells:
         device = torch.device(device)
         if device.type == "cpu":
             return self
-        lengths = np.diff(self.indptr)
         # torch wants arrays that can be written to; those of a file that is mapped cannot
-        parts = [
-            torch.from_numpy(np.require(part, requirements="CW"))
-            for part in (lengths, self.indices, self.data)
-        ]
+        own = (np.require(part, requirements=["C", "W"]) for part in (self.indices, self.data))
+        parts = [torch.from_numpy(part) for part in (np.diff(self.indptr), *own)]
         if device.type == "cuda":
             parts, kwargs = [part.pin_memory() for part in parts], kwargs | {"non_blocking": True}
-        there = densified(*(part.to(device, **kwargs) for part in parts), self.n_genes)
+        lengths, genes, values = (part.to(device, **kwargs) for part in parts)
+        there = densified(lengths, genes, values, self.n_genes)
         return there if self.offset is None else there + self.offset.to(device, **kwargs)
 
     @cached_property

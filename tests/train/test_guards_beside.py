@@ -19,7 +19,7 @@ class Spoil(Callback):
     """Break a weight before step `step`, and press Ctrl-C before step `interrupt`."""
 
     def __init__(self, step=None, interrupt=None):
-        self.step, self.interrupt, self.seen = step, interrupt, 0
+        self.step, self.interrupt, self.seen, self.held_out = step, interrupt, 0, 0
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if self.seen == self.step:
@@ -28,6 +28,9 @@ class Spoil(Callback):
         if self.seen == self.interrupt:
             signal.raise_signal(signal.SIGINT)
         self.seen += 1
+
+    def on_validation_batch_start(self, *args):
+        self.held_out += 1
 
 
 @pytest.fixture(params=[False, True], ids=["at once", "later"])
@@ -88,15 +91,16 @@ def test_held_out_cells_are_not_looked_at_by_broken_weights(later):
     model, spoil = build(), Spoil(10)
     with pytest.raises(TrainingDivergedError, match="at step 10"):
         fit(model, spoil, early_stopping=True)
-    assert len(model.history["elbo_validation"]) == 1
+    assert spoil.held_out == len(model.history["elbo_validation"]) == 1
     assert np.isfinite(model.history["elbo_validation"].to_numpy()).all()
 
 
 def test_ctrl_c_keeps_no_broken_weights(monkeypatch):
     monkeypatch.setattr(_devices, "runs_ahead", lambda device: True)
     model = build()
-    with pytest.raises(TrainingDivergedError, match="at step 9"):
+    with pytest.raises((TrainingDivergedError, KeyboardInterrupt)) as error:
         fit(model, Spoil(9, interrupt=11))
+    assert "at step 9" in str(error.value)
     assert all(values.isfinite().all() for values in model.module.state_dict().values())
     unbroken = build()
     with pytest.raises(KeyboardInterrupt):

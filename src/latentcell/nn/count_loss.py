@@ -9,6 +9,8 @@ On a GPU, where to look is known only when the device is done: the host would wa
 training the gamma functions are evaluated at all counts there; at zeros they give 0.
 """
 
+from types import EllipsisType
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -28,7 +30,7 @@ class _NonZeros:
     """
 
     def __init__(self, x: Tensor, theta: Tensor, logits: Tensor, *, everywhere: bool) -> None:
-        self.index = ... if everywhere else x.nonzero(as_tuple=True)
+        self.index: EllipsisType | tuple[Tensor, ...] = ... if everywhere else x.nonzero(as_tuple=True)
         self.k = x[self.index]
         precise = _devices.finest(x.device)
         k, self.theta = self.k.to(precise), theta.expand_as(x)[self.index].to(precise)
@@ -72,7 +74,7 @@ class _NegativeBinomialNLL(Function):
             grad_dropout = torch.sigmoid(dropout) - lost
             grad_mu, grad_theta = (1 - lost) * grad_mu, (1 - lost) * grad_theta
         slope = k * shrink[where] - counts.slope
-        if everywhere:
+        if isinstance(where, EllipsisType):
             grad_theta += slope
             total = torch.where(x > 0, -log_p, nll).sum(1)
         else:
