@@ -47,7 +47,6 @@ import latentcell as lc
 
 Rows = Iterable[dict[str, Any]]
 GENERATED = 200  # cells per type and condition
-SCVI_WARMUP = 400  # epochs over which scvi-tools raises the weight of the KL to 1, by default
 
 
 def counts_of(name: str) -> ad.AnnData:

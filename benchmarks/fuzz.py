@@ -52,10 +52,6 @@ class Hang(BaseException):
     """A case took too long."""
 
 
-class Escape(BaseException):
-    """A case did what no file may make it do."""
-
-
 # --- what a case must not do ---
 
 FORBIDDEN = {

@@ -64,7 +64,7 @@ MODELS = ("AE", "VAE", "VSC", "CVAE", "DCA", "DisentangledVAE", "GAN", "Conditio
 EPOCHS = 3
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.link")
 PATIENCE = 900.0  # seconds after which a process hangs
-BEFORE, AFTER, NOTHING = "before", "after", "nothing"
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
-"""Simulated cells of any number, written to disk piece by piece: types, batches, depths as in real data."""
+"""Simulated cells of any number, drawn piece by piece: written to disk, or all of one depth in memory."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +11,71 @@ import pandas as pd
 import zarr
 from anndata import AnnData
 from anndata.io import write_elem
+from scipy import sparse
 
-PIECE = 10_000
+
+@dataclass(frozen=True)
+class Population:
+    """What simulated cells are drawn from.
+
+    Attributes
+    ----------
+    rates
+        From a generator and the number of genes: each gene's share (types x batches x genes).
+    totals
+        From a generator, the number of cells and of genes: each cell's counts.
+    piece
+        Cells at a time; another number gives other cells.
+    """
+
+    rates: Callable[[np.random.Generator, int], np.ndarray]
+    totals: Callable[[np.random.Generator, int, int], np.ndarray]
+    piece: int
+
+
 N_TYPES, N_BATCHES = 12, 4
 DEPTH = 300.0  # counts of a cell over 2,000 genes: 10 % of entries are not 0
 
 
-def pieces(n_cells: int, n_genes: int, seed: int = 0) -> Any:
-    """Types, batches and counts (as parts of a csr matrix) of at most 10,000 cells at a time."""
-    rng = np.random.default_rng(seed)
+def _atlas_rates(rng: np.random.Generator, n_genes: int) -> np.ndarray:
     shares = rng.gamma(0.12, size=(N_TYPES, n_genes)) + 0.3 * rng.gamma(0.12, size=n_genes)
     by_batch = np.exp(0.3 * rng.normal(size=(N_BATCHES, n_genes)))
-    rates = shares[:, None] * by_batch[None]  # types x batches x genes
+    return shares[:, None] * by_batch[None]
+
+
+def _atlas_totals(rng: np.random.Generator, n_cells: int, n_genes: int) -> np.ndarray:
+    return rng.poisson(DEPTH * rng.lognormal(-0.08, 0.4, size=n_cells)) + 1
+
+
+def _even_rates(rng: np.random.Generator, n_genes: int) -> np.ndarray:
+    return rng.lognormal(0.0, 1.0, (8, 1, n_genes))
+
+
+def _even_totals(rng: np.random.Generator, n_cells: int, n_genes: int) -> np.ndarray:
+    return np.full(n_cells, int(0.065 * n_genes))  # some genes are drawn more than once
+
+
+ATLAS = Population(_atlas_rates, _atlas_totals, 10_000)
+"""Types and batches that few genes tell apart, depths as in real data."""
+EVEN = Population(_even_rates, _even_totals, 20_000)
+"""Eight types of one batch, all cells of one depth: 6 % of entries are not 0."""
+
+
+def pieces(n_cells: int, n_genes: int, seed: int = 0, population: Population = ATLAS) -> Any:
+    """Types, batches and counts (as parts of a csr matrix) of so many cells at a time as a piece has."""
+    rng = np.random.default_rng(seed)
+    rates = population.rates(rng, n_genes)
+    n_types, n_batches, _ = rates.shape
     rates /= rates.sum(-1, keepdims=True)
-    for start in range(0, n_cells, PIECE):
-        n = min(PIECE, n_cells - start)
-        types, batches = rng.integers(N_TYPES, size=n), rng.integers(N_BATCHES, size=n)
-        totals = rng.poisson(DEPTH * rng.lognormal(-0.08, 0.4, size=n)) + 1
+    cumulative = rates.reshape(-1, n_genes).cumsum(-1)
+    for start in range(0, n_cells, population.piece):
+        n = min(population.piece, n_cells - start)
+        types, batches = rng.integers(n_types, size=n), rng.integers(n_batches, size=n)
+        totals = population.totals(rng, n, n_genes)
         genes = np.empty(totals.sum(), dtype=np.int64)
         cells = np.repeat(np.arange(n), totals)
-        kind = (types * N_BATCHES + batches)[cells]
-        cumulative = rates.reshape(-1, n_genes).cumsum(-1)
-        for k in range(N_TYPES * N_BATCHES):
+        kind = (types * n_batches + batches)[cells]
+        for k in range(n_types * n_batches):
             own = np.flatnonzero(kind == k)
             genes[own] = np.searchsorted(cumulative[k], rng.random(len(own)) * cumulative[k, -1])
         entries, counts = np.unique(cells * n_genes + genes, return_counts=True)
@@ -38,8 +83,22 @@ def pieces(n_cells: int, n_genes: int, seed: int = 0) -> Any:
         yield types, batches, counts.astype(np.float32), (entries % n_genes).astype(np.int32), indptr
 
 
+def even_cells(n_cells: int, n_genes: int = 2000, *, mixed_types: bool = False, seed: int = 0) -> AnnData:
+    """Cells of :data:`EVEN`; `mixed_types` has int64 indptr beside int32 indices, as large files have."""
+    indptr, indices, data = [np.zeros(1, np.int64)], [], []
+    for _, _, counts, genes, pointers in pieces(n_cells, n_genes, seed, EVEN):
+        indptr.append(pointers[1:] + indptr[-1][-1])
+        indices.append(genes)
+        data.append(counts)
+    x = sparse.csr_matrix((n_cells, n_genes), dtype=np.float32)
+    x.data, x.indices, x.indptr = np.concatenate(data), np.concatenate(indices), np.concatenate(indptr)
+    if not mixed_types:
+        x.indptr = x.indptr.astype(np.int32)
+    return AnnData(x)
+
+
 def write(path: Path, n_cells: int, n_genes: int = 2000, *, seed: int = 0, **arrays: Any) -> None:
-    """Write an AnnData (.h5ad as anndata does, uncompressed; .zarr format 3, in shards) in bounded memory.
+    """Write cells of :data:`ATLAS` (.h5ad as anndata does, uncompressed; .zarr format 3) in bounded memory.
 
     Parameters
     ----------

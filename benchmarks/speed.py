@@ -34,7 +34,7 @@ import scvi
 import torch
 from counts import counts_of, negative_elbo, peak_gib, rows_of
 from lightning.pytorch.callbacks import Callback
-from scipy import sparse
+from simulated import even_cells
 
 import latentcell as lc
 
@@ -89,33 +89,6 @@ class Watch(Clock):
         return min((seconds for seconds, value in self.bounds if value <= wanted), default=np.nan)
 
 
-def simulated(n_cells: int, n_genes: int = 2000, *, mixed_types: bool = False, seed: int = 0) -> ad.AnnData:
-    """Counts of eight groups; `mixed_types` has int64 indptr beside int32 indices, as large files have."""
-    rng = np.random.default_rng(seed)
-    n_draws = int(0.065 * n_genes)  # some genes are drawn more than once
-    likely = rng.lognormal(0.0, 1.0, (8, n_genes))
-    likely = np.cumsum(likely / likely.sum(1, keepdims=True), axis=1)
-    indptr, indices, data = [np.zeros(1, np.int64)], [], []
-    for start in range(0, n_cells, 20_000):
-        n = min(20_000, n_cells - start)
-        group = rng.integers(0, 8, n)
-        genes = np.empty((n, n_draws), np.int32)
-        for g in range(8):
-            own = np.flatnonzero(group == g)
-            drawn = np.searchsorted(likely[g], rng.random((len(own), n_draws)))
-            genes[own] = np.minimum(drawn, n_genes - 1)
-        rows = np.repeat(np.arange(n), n_draws)
-        block = sparse.csr_matrix((np.ones(rows.size, np.float32), (rows, genes.ravel())), (n, n_genes))
-        indptr.append(block.indptr[1:].astype(np.int64) + indptr[-1][-1])
-        indices.append(block.indices.astype(np.int32))
-        data.append(block.data)
-    x = sparse.csr_matrix((n_cells, n_genes), dtype=np.float32)
-    x.data, x.indices, x.indptr = np.concatenate(data), np.concatenate(indices), np.concatenate(indptr)
-    if not mixed_types:
-        x.indptr = x.indptr.astype(np.int32)
-    return ad.AnnData(x)
-
-
 def stock(cells: ad.AnnData, likelihood: str, seed: int) -> Any:
     """SCVI, not trained."""
     scvi.settings.seed = seed
@@ -160,7 +133,7 @@ def epoch(args: argparse.Namespace) -> Rows:
 def bound(args: argparse.Namespace) -> Rows:
     """Training at the defaults of both, until SCVI's held-out bound is reached: its last, and its best."""
     for name in args.data or ["pbmc3k", "kang", "cellmix", "simulated"]:
-        cells = simulated(50_000) if name == "simulated" else counts_of(name)
+        cells = even_cells(50_000) if name == "simulated" else counts_of(name)
         for seed in args.seeds:
             order = np.random.default_rng(seed).permutation(cells.n_obs)
             parts = np.split(order, [int(0.9 * cells.n_obs)])
@@ -187,7 +160,7 @@ def bound(args: argparse.Namespace) -> Rows:
 def infer(args: argparse.Namespace) -> Rows:
     """Embedding and normalised expression of many cells."""
     for n_cells in args.cells or [100_000]:
-        cells = simulated(n_cells)
+        cells = even_cells(n_cells)
         some = cells[:2000].copy()
         models = {"SCVI": stock(some.copy(), "nb", 0), "latentcell": ours(some.copy(), "nb", 0)}
         for model in models.values():
@@ -209,7 +182,7 @@ def infer(args: argparse.Namespace) -> Rows:
 def size(args: argparse.Namespace) -> Rows:
     """Cells per second of training, as the number of cells grows; of SCVI over some steps."""
     for n_cells in args.cells or [3_000, 10_000, 100_000, 1_000_000]:
-        cells = simulated(n_cells, mixed_types=n_cells >= 1_000_000)
+        cells = even_cells(n_cells, mixed_types=n_cells >= 1_000_000)
         for name in ("latentcell", "SCVI"):
             clock = Clock()
             if name == "SCVI":

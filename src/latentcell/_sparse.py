@@ -77,8 +77,21 @@ class SparseCells:
         return len(self.indptr) - 1
 
     def to(self, device: torch.device | str, **kwargs: Any) -> SparseCells | Tensor:
-        """These cells on the CPU; dense on any other device, where these products do not run."""
-        return self if torch.device(device).type == "cpu" else self.dense.to(device, **kwargs)
+        """These cells on the CPU; dense on any other device, where these products do not run.
+
+        Only the entries travel; they are made dense there. `kwargs` are those of :meth:`torch.Tensor.to`.
+        """
+        device = torch.device(device)
+        if device.type == "cpu":
+            return self
+        # torch wants arrays that can be written to; those of a file that is mapped cannot
+        own = (np.require(part, requirements=["C", "W"]) for part in (self.indices, self.data))
+        parts = [torch.from_numpy(part) for part in (np.diff(self.indptr), *own)]
+        if device.type == "cuda":
+            parts, kwargs = [part.pin_memory() for part in parts], kwargs | {"non_blocking": True}
+        lengths, genes, values = (part.to(device, **kwargs) for part in parts)
+        there = densified(lengths, genes, values, self.n_genes)
+        return there if self.offset is None else there + self.offset.to(device, **kwargs)
 
     @cached_property
     def dense(self) -> Tensor:
@@ -114,6 +127,28 @@ class SparseCells:
         out = np.empty_like(self.data)
         _log1p(self.indptr, self.data, factor.reshape(-1).numpy(), out)
         return out
+
+
+def densified(lengths: Tensor, genes: Tensor, values: Tensor, n_genes: int) -> Tensor:
+    """Entries on any device as cells x genes (float32), without asking the device for a size.
+
+    Parameters
+    ----------
+    lengths
+        Entries of each cell (cells, int64).
+    genes, values
+        Of the entries, cell by cell; none is repeated.
+    n_genes
+        Columns.
+
+    Examples
+    --------
+    >>> densified(torch.tensor([1, 2]), torch.tensor([1, 0, 1]), torch.tensor([5.0, 6.0, 7.0]), 2).tolist()
+    [[0.0, 5.0], [6.0, 7.0]]
+    """
+    starts = torch.arange(len(lengths), device=lengths.device) * n_genes
+    place = torch.repeat_interleave(starts, lengths, output_size=len(genes)) + genes
+    return values.new_zeros(len(lengths) * n_genes).scatter_(0, place, values).view(-1, n_genes)
 
 
 class _Order:

@@ -75,6 +75,30 @@ def test_a_loaded_model_tells_clusters_of_new_cells(models, Model, tmp_path):
     assert np.array_equal(loaded.get_clusters(new, indices=[9, 3]), found[[9, 3]])
 
 
+def test_saucie_joins_what_no_valley_separates(models):
+    adata, model = models[lc.model.SAUCIE]
+    layer = model._layer
+    # cut the first group in two by a unit that was off
+    codes, z = (
+        model._codes(lambda code, batch: layer.codes(code.mode), adata, None, None),
+        model.get_embedding(),
+    )
+    own = np.flatnonzero(model.get_clusters() == 0)
+    cut = codes.copy()
+    free = np.setdiff1d(np.arange(len(layer.counts)), codes)[0]
+    cut[own[z[own, 0] > np.median(z[own, 0])]] = free
+    pairs, heights = lc.model._valleys.merges(z, cut, 2)
+    assert set(pairs[0]) == {free, codes[own[0]]}
+    assert heights[0] > 0.8 > heights[1:].max(initial=0.0)
+    layer.remember(torch.from_numpy(cut), pairs, heights)
+    joined, apart = (len(set(layer.clusters(2, valley).tolist()) - {-1}) for valley in (0.8, None))
+    model._after_training()
+    assert (joined, apart) == (4, 5)
+    for valley in (0.0, 1.5, float("nan")):
+        with pytest.raises(DataError, match="valley"):
+            model.get_clusters(valley=valley)
+
+
 def test_probabilities_are_a_confidence(models):
     adata, model = models[lc.model.DESC]
     probabilities = model.get_cluster_probabilities()

@@ -166,6 +166,25 @@ def test_new_cells_are_of_the_running_mean_of_weights():
     )
 
 
+def test_the_running_mean_goes_on_where_the_state_was():
+    """Its pace hangs on the steps done, which a resumed run has in its state."""
+    module, resumed = build(), build()
+    for _ in range(3):
+        module.average()
+    resumed.load_state_dict(module.state_dict())
+    for one in (module, resumed):
+        with torch.no_grad():
+            one.generator.head.bias.fill_(7.0)
+        one.average()
+    assert int(resumed.n_averaged) == 4
+    torch.testing.assert_close(
+        dict(resumed.averaged.named_parameters()), dict(module.averaged.named_parameters())
+    )
+    kept = 4 / 13
+    expected = kept * build().generator.head.bias + (1 - kept) * 7.0
+    torch.testing.assert_close(resumed.averaged.head.bias, expected)
+
+
 def test_the_inverse_is_told_the_label():
     module, batch = build(n_labels=3), make_batch(3)
     x, library = batch[REGISTRY_KEYS.X_KEY], module.library(batch)

@@ -130,3 +130,15 @@ def test_clusters_are_numbered_by_size_and_rare_codes_unassigned():
     assert layer.clusters(1).tolist() == [0, -1, 2, 1]
     assert layer.clusters(2).tolist() == [0, -1, -1, 1]
     assert layer.clusters(0).tolist() == [0, -1, 2, 1]
+
+
+def test_codes_that_are_joined_are_one_cluster_down_to_the_pass_asked_for():
+    layer = BinaryLayer(2, 2)
+    codes = torch.tensor([0] * 5 + [1] * 4 + [2] * 6 + [3])
+    layer.remember(codes, np.array([[1, 0], [0, 2]]), np.array([0.95, 0.3]))
+    assert layer.clusters(1).tolist() == [1, 2, 0, 3]
+    assert layer.clusters(1, 0.5).tolist() == [0, 0, 1, 2]
+    assert layer.clusters(2, 0.3).tolist() == [0, 0, 0, -1]
+    assert layer.clusters(1, 0.96).tolist() == layer.clusters(1).tolist()
+    layer.remember(codes)  # another training forgets
+    assert layer.clusters(1, 0.5).tolist() == [1, 2, 0, 3]

@@ -1,5 +1,7 @@
 """The fused loss of sparse counts against the plain formulas with autograd, which are held to torch's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,14 @@ from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 from latentcell.nn import count_head
+from latentcell.nn.last_layer import LastLayer
 from latentcell.nn.likelihoods import LIKELIHOODS, NegativeBinomial
 
 NAMES = ["poisson", "nb", "zinb"]
 
 
 def make(name, *, link="softmax", n=9, n_genes=40, k=5, seed=0, counts=None, groups=0):
-    """A likelihood, cells dense and sparse, h, maps, library, and all that has a gradient."""
+    """A likelihood, cells dense and sparse, the last layer, and all that has a gradient."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     if counts is None:
@@ -38,27 +41,28 @@ def make(name, *, link="softmax", n=9, n_genes=40, k=5, seed=0, counts=None, gro
     group = torch.from_numpy(rng.integers(0, groups, n)) if groups else None
     library = dense.sum(1, keepdim=True) + 1.0
     free = [h, *(one for pair in maps.values() for one in pair), *likelihood.parameters()]
-    return likelihood, dense, SparseCells.from_rows(sparse.csr_matrix(counts)), h, maps, library, group, free
+    cells, last = SparseCells.from_rows(sparse.csr_matrix(counts)), LastLayer(h, maps, library, group)
+    return likelihood, dense, cells, last, free
 
 
-def plain(likelihood, dense, h, maps, library, group):
+def plain(likelihood, dense, last):
     """By the likelihood's formula for dense cells."""
-    raw = {name: F.linear(h, *pair) for name, pair in maps.items()}
-    return likelihood.negative_log_likelihood(
-        dense, raw if group is None else raw | {"group": group}, library
-    )
+    raw = {name: F.linear(last.h, *pair) for name, pair in last.maps.items()}
+    if last.group is not None:
+        raw["group"] = last.group
+    return likelihood.negative_log_likelihood(dense, raw, last.library)
 
 
 def assert_same(name, weights=None, rtol=2e-4, **how):
-    likelihood, dense, cells, h, maps, library, group, free = make(name, **how)
+    likelihood, dense, cells, last, free = make(name, **how)
     weights = torch.full((len(dense),), 1.0 / len(dense)) if weights is None else weights(len(dense))
-    known = plain(likelihood, dense, h, maps, library, group)
-    found = likelihood.sparse_negative_log_likelihood(cells, h, maps, library, group)
+    known = plain(likelihood, dense, last)
+    found = likelihood.sparse_negative_log_likelihood(cells, last)
     torch.testing.assert_close(found, known, rtol=3e-5, atol=1e-3)
     ours = torch.autograd.grad((found * weights).sum(), free)
     theirs = torch.autograd.grad((known * weights).sum(), free)
     # where gradients of a few genes cancel, what is left is rounding of terms as large as a cell's counts
-    terms = 0.1 * float(library.max() * weights.max())
+    terms = 0.1 * float(last.library.max() * weights.max())
     for one, other in zip(ours, theirs, strict=True):
         scale = max(float(other.abs().max()), terms)
         torch.testing.assert_close(one / scale, other / scale, rtol=0.0, atol=rtol)
@@ -108,25 +112,25 @@ def test_a_cell_without_counts(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_zero_is_a_zero(name):
-    likelihood, dense, cells, h, maps, library, _, _ = make(name)
+    likelihood, dense, cells, last, _ = make(name)
     whole = sparse.csr_matrix(np.ones_like(dense.numpy()))
     whole.data[:] = dense.numpy().ravel()
     stored = SparseCells.from_rows(whole)
     assert len(stored.data) > len(cells.data)
     torch.testing.assert_close(
-        likelihood.sparse_negative_log_likelihood(stored, h, maps, library),
-        likelihood.sparse_negative_log_likelihood(cells, h, maps, library),
+        likelihood.sparse_negative_log_likelihood(stored, last),
+        likelihood.sparse_negative_log_likelihood(cells, last),
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shift", [-60.0, 60.0])
 def test_extreme_outputs_stay_finite(name, shift):
-    likelihood, dense, cells, h, maps, library, _, free = make(name)
+    likelihood, dense, cells, last, free = make(name)
     with torch.no_grad():
-        for _, bias in maps.values():
+        for _, bias in last.maps.values():
             bias[::2] += shift
-    found = likelihood.sparse_negative_log_likelihood(cells, h, maps, library)
+    found = likelihood.sparse_negative_log_likelihood(cells, last)
     assert bool(found.isfinite().all())
     for gradient in torch.autograd.grad(found.mean(), free):
         assert bool(gradient.isfinite().all())
@@ -134,29 +138,29 @@ def test_extreme_outputs_stay_finite(name, shift):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_those_of_finite_differences(name):
-    likelihood, _, cells, h, maps, library, _, _ = make(name)
+    likelihood, _, cells, last, _ = make(name)
 
     def loss():
-        return likelihood.sparse_negative_log_likelihood(cells, h, maps, library).double().sum()
+        return likelihood.sparse_negative_log_likelihood(cells, last).double().sum()
 
-    (gradient,) = torch.autograd.grad(loss(), [h])
+    (gradient,) = torch.autograd.grad(loss(), [last.h])
     with torch.no_grad():
-        step, start = 1e-2, h.clone()
-        direction = torch.randn_like(h)
-        h.copy_(start + step * direction)
+        step, start = 1e-2, last.h.clone()
+        direction = torch.randn_like(last.h)
+        last.h.copy_(start + step * direction)
         above = loss()
-        h.copy_(start - step * direction)
+        last.h.copy_(start - step * direction)
         slope = (above - loss()) / (2 * step)
     assert float((gradient * direction).sum()) == pytest.approx(float(slope), rel=5e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_threads_change_nothing_but_the_order_of_sums(name, monkeypatch):
-    likelihood, _, cells, h, maps, library, _, free = make(name)
-    alone = likelihood.sparse_negative_log_likelihood(cells, h, maps, library)
+    likelihood, _, cells, last, free = make(name)
+    alone = likelihood.sparse_negative_log_likelihood(cells, last)
     monkeypatch.setattr(count_head, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    together = likelihood.sparse_negative_log_likelihood(cells, h, maps, library)
+    together = likelihood.sparse_negative_log_likelihood(cells, last)
     assert torch.equal(alone, together)
     for one, other in zip(
         torch.autograd.grad(alone.sum(), free), torch.autograd.grad(together.sum(), free), strict=True
@@ -166,12 +170,12 @@ def test_threads_change_nothing_but_the_order_of_sums(name, monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bfloat16_products_are_near(name):
-    likelihood, _, cells, h, maps, library, _, free = make(name, n=64, n_genes=300, k=count_head.WORTH_HALF)
+    likelihood, _, cells, last, free = make(name, n=64, n_genes=300, k=count_head.WORTH_HALF)
     with torch.no_grad():
-        for weight, _ in maps.values():
+        for weight, _ in last.maps.values():
             weight *= 0.1
-    exact = likelihood.sparse_negative_log_likelihood(cells, h, maps, library)
-    near = likelihood.sparse_negative_log_likelihood(cells, h, maps, library, half=True)
+    exact = likelihood.sparse_negative_log_likelihood(cells, last)
+    near = likelihood.sparse_negative_log_likelihood(cells, replace(last, half=True))
     assert not torch.equal(exact, near)  # they were taken
     torch.testing.assert_close(near.mean(), exact.mean(), rtol=2e-3, atol=0.0)
     for one, other in zip(
@@ -182,11 +186,11 @@ def test_bfloat16_products_are_near(name):
 
 
 def test_small_products_stay_in_single_precision():
-    likelihood, _, cells, h, maps, library, _, _ = make("nb")
-    exact = likelihood.sparse_negative_log_likelihood(cells, h, maps, library)
-    assert torch.equal(exact, likelihood.sparse_negative_log_likelihood(cells, h, maps, library, half=True))
+    likelihood, _, cells, last, _ = make("nb")
+    exact = likelihood.sparse_negative_log_likelihood(cells, last)
+    assert torch.equal(exact, likelihood.sparse_negative_log_likelihood(cells, replace(last, half=True)))
 
 
 def test_a_dispersion_of_each_cell_has_no_sparse_way():
-    assert not NegativeBinomial(3, dispersion="gene-cell").takes_sparse_cells
-    assert NegativeBinomial(3).takes_sparse_cells
+    assert NegativeBinomial(3, dispersion="gene-cell").sparse_when == "never"
+    assert NegativeBinomial(3).sparse_when == "always"

@@ -9,11 +9,20 @@ from scipy.stats import nbinom, poisson
 from torch.distributions import NegativeBinomial, Poisson
 from torch.nn import functional as F
 
+from latentcell import _devices
 from latentcell.nn.count_loss import (
     negative_binomial_nll,
     poisson_nll,
     zero_inflated_negative_binomial_nll,
 )
+
+
+@pytest.fixture(autouse=True, scope="module", params=[False, True], ids=["of non-zeros", "everywhere"])
+def _everywhere(request):
+    """Every test is of both ways: gamma functions of counts above 0, and, as on a GPU, of all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_devices, "runs_ahead", lambda device: request.param)
+        yield
 
 
 def slow(x, log_mu, log_theta):
@@ -198,6 +207,16 @@ def test_extremes_are_finite_and_right_in_float32(count, log_mu, log_theta):
     noise = 1e-6 if count == 0 else 2e-6 * (1 + count + np.exp(log_theta))
     for ours, theirs in zip(fast, exact, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=noise)
+
+
+def test_a_device_without_double_precision_loses_digits_only(monkeypatch):
+    monkeypatch.setattr(_devices, "finest", lambda device: torch.float32)
+    x, log_mu, log_theta = problem(0, False, torch.float32)
+    found = value_and_gradients(negative_binomial_nll, x, log_mu, log_theta)
+    exact = value_and_gradients(slow, *in_double(x, log_mu, log_theta))
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())
 
 
 def test_probabilities_sum_to_one():

@@ -188,3 +188,11 @@ def test_dispersion_of_counts_can_be_learned():
     mean = torch.full((400_000, 1), 3.0)
     straight_through_counts(mean, theta).square().mean().backward()
     assert float(theta.grad) == pytest.approx(-9.0 / 4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("theta", [None, torch.tensor(2.0)])
+def test_counts_of_rates_that_are_none_are_not_finite_and_no_error(theta):
+    """A GPU would stop for good; a loss that is not finite is noticed."""
+    rates = torch.tensor([1.0, torch.nan, torch.inf])
+    counts = straight_through_counts(rates, theta)
+    assert counts.isfinite().tolist() == [True, False, False]

@@ -102,6 +102,14 @@ def test_a_step_of_one_batch_adds_nothing():
         assert not torch.autograd.grad(value, z)[0].any()
 
 
+@pytest.mark.parametrize("n_batches", [3, 4, 9])
+def test_batches_that_a_step_has_no_cell_of_change_nothing(n_batches, rng):
+    z, batches = torch.tensor(rng.normal(size=(20, 2)), requires_grad=True), rng.integers(3, size=20)
+    known, looked_for = (BatchDiscrepancy(1.0, 0.1, n)(code_of(z, batches)) for n in (n_batches, None))
+    torch.testing.assert_close(known, looked_for)
+    torch.testing.assert_close(torch.autograd.grad(known, z), torch.autograd.grad(looked_for, z))
+
+
 def test_cells_of_unknown_batch_are_refused():
     with pytest.raises(TypeError, match="batches are known"):
         BatchDiscrepancy(1.0, 1.0)(code_of(torch.zeros(3, 2), None))

@@ -1,8 +1,12 @@
 """Counts on a log scale: the loss is that of the values, what is expected are counts."""
 
 import torch
+from scipy import sparse
+from torch.nn import functional as F
 
-from latentcell.nn.likelihoods import Gaussian
+from latentcell._sparse import SparseCells
+from latentcell.nn.last_layer import LastLayer
+from latentcell.nn.likelihoods import Gaussian, StudentT
 from latentcell.nn.log_scale import OnLogScale
 
 
@@ -16,6 +20,21 @@ def test_the_loss_is_that_of_log_counts_per_10000():
     found = OnLogScale(3, gaussian).negative_log_likelihood(counts, raw, library)
     constant = gaussian.negative_log_likelihood(torch.zeros(1, 3), {"mean": torch.zeros(1, 3)}, library)
     torch.testing.assert_close(found, expected + constant)
+
+
+def test_sparse_cells_have_the_loss_of_dense_ones_where_the_values_have_a_way_for_them():
+    counts = torch.tensor([[3.0, 0.0, 7.0], [1.0, 1.0, 0.0]])
+    library = counts.sum(1, keepdim=True)
+    h, weight, bias = torch.tensor([[1.0, 2.0], [-1.0, 0.5]]), torch.ones(3, 2), torch.tensor([1.0, 2.0, 3.0])
+    likelihood = OnLogScale(3, Gaussian(3, scale=1.0))
+    found = likelihood.sparse_negative_log_likelihood(
+        SparseCells.from_rows(sparse.csr_matrix(counts.numpy())),
+        LastLayer(h, {"mean": (weight, bias)}, library),
+    )
+    raw = {"mean": F.linear(h, weight, bias)}
+    torch.testing.assert_close(found, likelihood.negative_log_likelihood(counts, raw, library))
+    assert likelihood.sparse_when == "mostly zeros"
+    assert OnLogScale(3, StudentT(3)).sparse_when == "never"
 
 
 def test_expected_counts_are_shares_of_the_depth():

@@ -115,3 +115,14 @@ def test_starting_anew_forgets_what_was_there(cells):
 def test_more_clusters_than_room_and_empty_ones_are_refused(clusters):
     with pytest.raises(ValueError, match="clusters with cells are needed"):
         started(torch.randn(3, 2), clusters, n_most=2)
+
+
+def test_the_number_of_clusters_is_that_of_the_state(cells):
+    z, clusters = cells
+    centroids, other = started(z, clusters), Centroids(2, 6).to(z.dtype)
+    assert (centroids.n_clusters, other.n_clusters) == (3, 0)
+    other.load_state_dict(centroids.state_dict())
+    assert other.n_clusters == 3
+    torch.testing.assert_close(other(z), centroids(z))
+    other.load_state_dict(Centroids(2, 6).state_dict())
+    assert other.n_clusters == 0

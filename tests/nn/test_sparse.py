@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from torch.nn import functional as F
 
+from latentcell import _devices
 from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
 from latentcell.nn.mlp import MLP, LinearDecoder, MLPDecoder
@@ -68,6 +69,20 @@ def test_moving_off_the_cpu_makes_dense():
     cells = SparseCells.from_rows(random_rows(3, 4))
     assert cells.to(torch.device("cpu")) is cells
     assert isinstance(cells.to("meta"), torch.Tensor)
+
+
+@pytest.mark.parametrize("n_covariates", [1, 4])
+def test_first_layer_with_all_columns_of_covariates_as_on_a_gpu(n_covariates, monkeypatch):
+    x, covariates = torch.randn(6, 5), torch.randn(6, n_covariates)
+    covariates[:, 0] = 0.0  # a batch without a cell
+    layer = InputLinear(5 + n_covariates, 3)
+    parameters, found = [layer.weight, layer.bias], []
+    for runs_ahead in (False, True):
+        monkeypatch.setattr(_devices, "runs_ahead", lambda device, answer=runs_ahead: answer)
+        out = layer(x, covariates)
+        found.append((out, gradients(out, parameters)))
+    torch.testing.assert_close(found[0], found[1])
+    assert not found[1][1][0][5].any()
 
 
 @pytest.mark.parametrize("n_covariates", [0, 3])

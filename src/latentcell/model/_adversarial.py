@@ -25,10 +25,10 @@ from latentcell.train.run import Callback, local_random_state
 from . import _sound
 from ._arguments import own_params, refusing
 from ._base import INFERENCE_BATCH, default_batch_size
-from ._cells import collect, kind_of
-from ._encoder import Indices, Moments, rows_of
+from ._cells import Indices, collect, kind_of, rows_of
 from ._generation import Source
 from ._generative import AbstractGenerator
+from ._moments import Moments
 from ._noise import Noise
 from ._placing import PLACING_RATE, PLACING_STEPS, fit_inverse, place
 from ._sources import Draw as DrawCodes
@@ -166,8 +166,8 @@ class AbstractAdversarial(AbstractGenerator):
         DataError
             If there are too few cells or steps, or an argument is out of range.
         TrainingDivergedError
-            At the first loss, or after the first epoch with weights, not finite; the weights of the last
-            whole epoch are put back.
+            At the first loss (on a GPU: at the end of its epoch), or after the first epoch with weights, not
+            finite; the weights of the last whole epoch are put back.
 
         Warns
         -----

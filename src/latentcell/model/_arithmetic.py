@@ -10,7 +10,7 @@ from anndata import AnnData
 from latentcell._errors import DataError, nearest
 from latentcell.nn.likelihoods import CountLikelihood, Likelihood
 
-from ._cells import DataSpec, _column
+from ._cells import DataSpec, _column, own_columns
 from ._generation import marked
 
 Weighting = Literal["similarity", "balanced"]
@@ -259,7 +259,7 @@ def changed_obs(obs: pd.DataFrame, changes: dict[str, Any]) -> pd.DataFrame:
     changes
         New values by column.
     """
-    found = obs[[name for name in obs if not str(name).startswith("_scvi")]].copy()
+    found = own_columns(obs).copy()
     found["cell"] = obs.index.to_numpy()
     for key, value in changes.items():
         known = obs[key].cat.categories if isinstance(obs[key].dtype, pd.CategoricalDtype) else None

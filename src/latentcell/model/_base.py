@@ -1,4 +1,4 @@
-"""What every model does: set up data, train, save, load."""
+"""What every model does once it is set up: train, save, load, take other cells."""
 
 import math
 import os
@@ -6,25 +6,22 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scvi.model.base import BaseModelClass
 
-from latentcell._errors import DataError, NotTrainedError, nearest
-from latentcell._scvi import register
+from latentcell._errors import NotTrainedError
 from latentcell.module.autoencoder import Autoencoder
-from latentcell.module.gan import GAN
-from latentcell.nn.schedules import Cosine
-from latentcell.train.loading import CellLoader, Cells
+from latentcell.train.loading import CellLoader
 from latentcell.train.run import Callback, Plan, fit
 
 from . import _files, _sound
-from ._cells import DataSpec, check_registrable, collect, gene_positions
+from ._cells import DataSpec
 from ._query import prepare, reference_of
+from ._set_up import AbstractSetUp
 from ._templates import Templates, check_posterior, split_tensors
 from ._trained_on import checked, trained_on
 
@@ -32,18 +29,7 @@ INFERENCE_BATCH = 1024
 """Cells encoded or decoded at once unless told otherwise; no influence on results."""
 
 
-def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None) -> None:
-    """Refuse to build a model on nothing, or on cells that no model was told of."""
-    name = model_class.__name__
-    if adata is not None and not isinstance(adata, AnnData):
-        raise DataError(f"{name} needs an AnnData, got {type(adata).__name__}: {name}(adata)")
-    if adata is None and registry is None:
-        raise DataError(f"{name} needs an AnnData: {name}(adata)")
-    if adata is not None and not any(str(key).startswith("_scvi") for key in adata.uns):
-        raise DataError(f"adata is not set up; first call {name}.setup_anndata(adata, ...)")
-
-
-class AbstractModel(BaseModelClass):
+class AbstractModel(AbstractSetUp):
     """Set up, train, save, load. A final class builds :attr:`module` in its constructor.
 
     Attributes
@@ -62,118 +48,12 @@ class AbstractModel(BaseModelClass):
         :meth:`train`, and of models that were saved by a version that did not keep it.
     """
 
-    TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {
-        "lr": 1e-3,
-        "lr_schedule": Cosine(1.0, 0.0),
-        "batch_size": None,
-        "max_epochs": None,
-        "weight_decay": 0.0,
-        "gradient_clip": None,
-        "adam_eps": 1e-8,
-    }
-    COUNT_TRAIN_DEFAULTS: ClassVar[dict[str, Any]] = {}
-    PRESETS: ClassVar[dict[str, dict[str, dict[str, Any]]]] = {}
-    module: Autoencoder | GAN
     history_: dict[str, pd.DataFrame] | None
     is_trained_: bool
     train_indices_: np.ndarray | None
     validation_indices_: np.ndarray | None
     templates_: Templates | None = None
     trained_on_: dict[str, Any] | None = None
-
-    def __init__(self, adata: AnnData | None, registry: dict | None, params: dict[str, Any]) -> None:
-        check_set_up(type(self), adata, registry)
-        for name, value in params.items():
-            try:
-                _files.encode(value)
-            except TypeError as error:
-                raise DataError(
-                    f"{name}={value!r} cannot be saved with the model; "
-                    "pass a number or one of latentcell.nn.schedules"
-                ) from error
-        super().__init__(adata, registry=registry)
-        self.params = params
-        self.spec = DataSpec.from_registry(self.registry)
-        self.train_defaults = dict(self.TRAIN_DEFAULTS)
-
-    @classmethod
-    def setup_anndata(
-        cls,
-        adata: AnnData,
-        layer: str | None = None,
-        batch_key: str | None = None,
-        labels_key: str | None = None,
-        size_factor_key: str | None = None,
-        categorical_covariate_keys: list[str] | None = None,
-        continuous_covariate_keys: list[str] | None = None,
-        unlabeled_category: str | None = None,
-    ) -> None:
-        """Tell the model where in `adata` to find its data. Nothing is copied.
-
-        Parameters
-        ----------
-        adata
-            Cells x genes; not a view. scvi-tools keeps its codes in ``obs["_scvi_*"]``, ``obsm["_scvi_*"]``
-            and ``uns["_scvi_*"]``, as for any of its models.
-        layer
-            ``layers`` key of the matrix to model; None is ``X``.
-        batch_key
-            ``obs`` key of the batch, which the decoder is told, so that the code need not hold it.
-        labels_key
-            ``obs`` key of cell labels, which conditional models are told.
-        size_factor_key
-            ``obs`` key of each cell's size factor, in counts; without it the cell's total count is used.
-            Only count likelihoods use it.
-        categorical_covariate_keys, continuous_covariate_keys
-            ``obs`` keys of further covariates, which the decoder is told.
-        unlabeled_category
-            Label of cells whose label is not known, e.g. ``"unknown"``. New cells whose label is missing or
-            new to the model then count as unknown; without it they are an error.
-
-        Raises
-        ------
-        DataError
-            If `adata` is a view, a key or layer is missing, a value is missing, or gene names repeat.
-        """
-        arguments = {
-            "layer": layer,
-            "batch_key": batch_key,
-            "labels_key": labels_key,
-            "size_factor_key": size_factor_key,
-            "categorical_covariate_keys": categorical_covariate_keys,
-            "continuous_covariate_keys": continuous_covariate_keys,
-            "unlabeled_category": unlabeled_category,
-        }
-        check_registrable(adata, arguments)
-        register(cls, adata, arguments)
-
-    @classmethod
-    def from_preset(cls, name: str, adata: AnnData, **overrides: Any) -> Self:
-        """Build the model with a document's settings, for the architecture and for :meth:`train`.
-
-        Parameters
-        ----------
-        name
-            A key of :attr:`PRESETS`.
-        adata
-            Cells, set up with :meth:`setup_anndata`.
-        **overrides
-            Arguments of the constructor that replace the preset's.
-
-        Raises
-        ------
-        DataError
-            If there is no such preset.
-        """
-        if name not in cls.PRESETS:
-            raise DataError(
-                f"{cls.__name__} has no preset {name!r}; there are {sorted(cls.PRESETS)}."
-                f"{nearest(name, cls.PRESETS)}"
-            )
-        preset = cls.PRESETS[name]
-        model = cls(adata, **(preset["model"] | overrides))
-        model.train_defaults |= preset["train"]
-        return model
 
     def save(self, dir_path: str | os.PathLike, overwrite: bool = False, save_anndata: bool = False) -> None:
         """Save the model as a folder of two files: weights (safetensors) and everything else (JSON).
@@ -426,31 +306,6 @@ class AbstractModel(BaseModelClass):
     @abstractmethod
     def _remember(self, rows: np.ndarray, seed: int) -> Templates:
         """What new cells take from the training cells `rows`; labels even if the model does not use them."""
-
-    def _cells(self, adata: AnnData | None) -> Cells:
-        """Checked cells of `adata`, or those the model was built with."""
-        if adata is None or adata is self.adata:
-            return self._training_cells()
-        return self._collect(adata, check=True)
-
-    def _training_cells(self) -> Cells:
-        return self._collect(self._adata_or_own(None), check=False)
-
-    def _adata_or_own(self, adata: AnnData | None) -> AnnData:
-        found = self.adata if adata is None else adata
-        if found is None:
-            raise DataError("the model was loaded without cells; pass adata=..., or load(dir, adata)")
-        return found
-
-    def _collect(self, adata: AnnData, *, check: bool) -> Cells:
-        spec = self.spec if self.module.uses_labels else self.spec.without_labels()
-        return collect(adata, spec, kind=self.module.likelihood.data_kind, check=check)
-
-    def _gene_positions(self, genes: Sequence[str]) -> np.ndarray:
-        return gene_positions(self.spec, genes)
-
-    def _gene_names(self, genes: Sequence[str] | None) -> list[str]:
-        return list(self.spec.genes if genes is None else genes)
 
     def _require_trained(self) -> None:
         if not self.is_trained_:

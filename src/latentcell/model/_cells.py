@@ -13,8 +13,11 @@ from scvi import REGISTRY_KEYS
 from latentcell._checks import Kind, check_matrix, layer_names, matrix_kind
 from latentcell._disk import opened
 from latentcell._errors import DataError, nearest
-from latentcell._scvi import read_registry
+from latentcell._scvi import SCVI_PREFIX, read_registry
 from latentcell.train.loading import Cells
+
+Indices = Sequence[int] | np.ndarray | None
+"""Cells by position, or a boolean mask; None is all of them."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,28 @@ def gene_positions(spec: DataSpec, genes: Sequence[str]) -> np.ndarray:
         missing = [gene for gene, position in zip(genes, positions, strict=True) if position < 0]
         raise DataError(f"the model does not have these genes: {missing[:5]}.{nearest(missing, spec.genes)}")
     return positions
+
+
+def own_columns(obs: pd.DataFrame) -> pd.DataFrame:
+    """``obs`` without the columns that scvi-tools keeps there."""
+    return obs[[name for name in obs if not str(name).startswith(SCVI_PREFIX)]]
+
+
+def rows_of(indices: Indices, n_obs: int) -> np.ndarray:
+    """Positions of the cells that `indices` names: positions (also negative), a mask, or None for all."""
+    if indices is None:
+        return np.arange(n_obs)
+    rows = np.asarray(indices)
+    if rows.dtype == bool:
+        if rows.shape != (n_obs,):
+            raise DataError(f"a boolean indices needs one entry per cell ({n_obs}), got {rows.shape}")
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and not np.issubdtype(rows.dtype, np.integer)):
+        raise DataError("indices must be a list of cell positions (integers) or a boolean mask")
+    if rows.size and (rows.min() < -n_obs or rows.max() >= n_obs):
+        furthest = rows.max() if rows.max() >= n_obs else rows.min()
+        raise DataError(f"indices reach {furthest}, but there are only {n_obs} cells")
+    return np.where(rows < 0, rows + n_obs, rows).astype(np.int64)
 
 
 def _label_codes(adata: AnnData, spec: DataSpec) -> np.ndarray:

@@ -9,7 +9,7 @@ from latentcell.nn.latents import Code
 from latentcell.train.loading import CellLoader
 
 from ._base import INFERENCE_BATCH
-from ._encoder import Indices
+from ._cells import Indices
 from ._generative import AbstractGenerative
 
 

@@ -1,4 +1,4 @@
-"""Expression as a model sees it: normalised, denoised, sampled, compared between groups of cells."""
+"""Expression as a model sees it: normalised, denoised, sampled."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -7,32 +7,26 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
-from scipy import sparse, stats
-from scvi import REGISTRY_KEYS
+from scipy import sparse
 from sparse import COO, GCXS, concatenate
 from torch import Tensor
-from torch.distributions import Gamma
 
 from latentcell import __version__
 from latentcell._errors import DataError, nearest
 from latentcell.module.autoencoder import Batch
-from latentcell.nn.counts import CountLikelihood, NegativeBinomial, ZeroInflatedNegativeBinomial
 from latentcell.nn.latents import Code
-from latentcell.nn.likelihoods import Gaussian, StudentT
 
-from ._differential import compare_groups
-from ._encoder import AbstractEncoder, Indices, rows_of
+from ._cells import Indices, own_columns, rows_of
+from ._expected import CP10K, AbstractExpected, in_batch
 from ._streams import check_out, write_rows
 
 Scale = Literal["counts", "cp10k", "log1p"]
 Quantity = Literal["mean", "dispersion", "dropout"]
-CP10K = 1e4
 
 
-class AbstractExpression(AbstractEncoder):
-    """A model that gives expression: of single cells, of groups, of other batches than a cell's own."""
+class AbstractExpression(AbstractExpected):
+    """A model that gives expression: of single cells, of other batches than a cell's own."""
 
     def get_normalized_expression(
         self,
@@ -274,7 +268,7 @@ class AbstractExpression(AbstractEncoder):
             raise DataError("transform_batch must be one batch here: draws of several cannot be averaged")
 
         def draw(code: Code, batch: Batch) -> Tensor:
-            there = _in_batch(batch, batches[0])
+            there = in_batch(batch, batches[0])
             raw = self.module.decode_raw(code.z, there)
             values = self.module.likelihood.distribution(raw, self.module.library(batch)).sample()
             values = values[..., wanted]
@@ -285,176 +279,6 @@ class AbstractExpression(AbstractEncoder):
         if not parts:
             raise DataError("no cells to look at: indices is empty")
         return GCXS.from_coo(concatenate(parts), compressed_axes=(0,))
-
-    def differential_expression(
-        self,
-        adata: AnnData | None = None,
-        groupby: str | None = None,
-        group1: str | Sequence[str] | None = None,
-        group2: str | None = None,
-        idx1: Sequence[int] | Sequence[bool] | str | None = None,
-        idx2: Sequence[int] | Sequence[bool] | str | None = None,
-        mode: Literal["vanilla", "change"] = "change",
-        delta: float = 0.25,
-        batch_size: int | None = None,
-        all_stats: bool = True,
-        batch_correction: bool = False,
-        batchid1: Sequence[Any] | None = None,
-        batchid2: Sequence[Any] | None = None,
-        fdr_target: float = 0.05,
-        *,
-        n_samples_overall: int = 5000,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        r"""Genes whose normalised expression differs between groups of cells, with effect sizes.
-
-        Draws of normalised expression of the two groups are paired at random. ``"change"`` asks how often
-        their log2 fold change is beyond `delta`; ``"vanilla"`` how often one is larger. scvi-tools'
-        computation is used, with its names and meaning; only the default `mode` differs (it gives effect
-        sizes).
-
-        Parameters
-        ----------
-        adata
-            See :meth:`get_latent_representation`.
-        groupby
-            ``obs`` key of the groups.
-        group1
-            Groups to test, each in turn. Default: all.
-        group2
-            Group to test against. Default: all other cells.
-        idx1, idx2
-            Instead of groups: positions, masks or ``obs`` queries of the two sets of cells; without `idx2`
-            all other cells.
-        mode, delta
-            See above; `delta` in log2 units.
-        batch_size
-            Cells decoded at once; no influence on the result, but on draws.
-        all_stats
-            Add means and shares of cells with counts, from the data.
-        batch_correction
-            Decode all cells in the same batches (`batchid1`, `batchid2`; all by default) instead of in their
-            own.
-        batchid1, batchid2
-            Batches to decode the two groups in.
-        fdr_target
-            Posterior expected false discovery rate of the genes called.
-        n_samples_overall
-            Draws per group.
-        seed
-            Of the draws.
-
-        Returns
-        -------
-        Frame with a row per comparison and gene, most certain first: ``proba_de``, ``bayes_factor`` (natural
-        log), ``scale1``, ``scale2`` (mean normalised expression), ``lfc_mean``, ``lfc_median``, ``lfc_std``
-        (log2, group 1 over group 2), ``is_de_fdr_<target>``, with `all_stats` ``raw_mean1``, ... and
-        ``comparison``, ``group1``, ``group2``.
-
-        Raises
-        ------
-        DataError
-            If groups are missing or empty, or the likelihood is not one of counts.
-
-        References
-        ----------
-        Boyeau et al., bioRxiv 2019, `doi:10.1101/794289 <https://doi.org/10.1101/794289>`__. Lopez et al.,
-        Nature Methods 2018, `doi:10.1038/s41592-018-0229-2 <https://doi.org/10.1038/s41592-018-0229-2>`__.
-        """
-        if not self._is_count:
-            raise DataError(f"differential_expression needs a count likelihood, not {self.gene_likelihood!r}")
-        self._require_trained()
-        counts = self._cells(adata)
-        if batch_correction and not self.spec.batch:
-            raise DataError("batch_correction needs a model with setup_anndata(batch_key=...)")
-
-        def sample(rows: np.ndarray, batch: Any, n: int, seed: int) -> np.ndarray:
-            values = self.get_normalized_expression(
-                adata, rows, batch, n_samples_overall=n, batch_size=batch_size, return_numpy=True, seed=seed
-            )
-            return np.asarray(values)
-
-        return compare_groups(
-            self._adata_or_own(adata).obs,
-            counts,
-            self.spec.genes,
-            sample,
-            self.spec.batch or [],
-            groups=(groupby, group1, group2),
-            sets=(idx1, idx2),
-            mode=mode,
-            delta=delta,
-            all_stats=all_stats,
-            batch_correction=batch_correction,
-            batch_ids=(batchid1, batchid2),
-            fdr_target=fdr_target,
-            n_samples_overall=n_samples_overall,
-            seed=seed,
-        )
-
-    def get_feature_correlation_matrix(
-        self,
-        adata: AnnData | None = None,
-        indices: Indices = None,
-        n_samples: int = 10,
-        batch_size: int | None = None,
-        rna_size_factor: float = 1000.0,
-        transform_batch: Any = None,
-        correlation_type: Literal["spearman", "pearson"] = "spearman",
-        *,
-        gene_list: Sequence[str] | None = None,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        """Correlation of genes over cells, from draws that keep the genes' own variation.
-
-        Correlations of means alone are inflated, because means are smooth in the code. As in scvi-tools,
-        rates are drawn from the gamma distribution of the negative binomial, at the same depth for all cells.
-
-        Parameters
-        ----------
-        adata, indices, batch_size
-            See :meth:`get_latent_representation`.
-        n_samples
-            Draws per cell.
-        rna_size_factor
-            Counts per cell to which rates are scaled.
-        transform_batch
-            See :meth:`get_normalized_expression`; matrices of several batches are averaged.
-        correlation_type
-            ``"spearman"`` or ``"pearson"``.
-        gene_list
-            Genes to correlate; None takes all, and the matrix is then genes x genes.
-        seed
-            Of the draws.
-
-        Returns
-        -------
-        Frame (genes x genes), -1 to 1; NaN for genes that do not vary.
-        """
-        if correlation_type not in ("spearman", "pearson"):
-            raise DataError(f"correlation_type must be 'spearman' or 'pearson', got {correlation_type!r}")
-        wanted = self._wanted(gene_list)
-        found = []
-        for there in self._batches(transform_batch):
-
-            def draw(code: Code, batch: Batch, there=there) -> Tensor:
-                rate = self._expected(code.z, batch, [there], rna_size_factor if self._is_count else 1.0)
-                likelihood = self.module.likelihood
-                raw = self.module.decode_raw(code.z, _in_batch(batch, there))
-                if isinstance(likelihood, NegativeBinomial):
-                    theta = likelihood.theta(raw).expand_as(rate)
-                    rate = Gamma(theta, theta / rate.clamp(min=1e-12)).sample()
-                elif not isinstance(likelihood, CountLikelihood):
-                    rate = likelihood.distribution(raw, self.module.library(batch)).sample()
-                rate = rate[..., wanted]
-                return rate if n_samples == 1 else rate.transpose(0, 1)
-
-            values = self._map(draw, adata, indices, batch_size, seed, n_samples)
-            found.append(_correlation(values.reshape(-1, values.shape[-1]), correlation_type))
-        names = self._gene_names(gene_list)
-        return pd.DataFrame(np.mean(found, axis=0), index=names, columns=names)
-
-    # --- what they share ---
 
     def _write(
         self,
@@ -479,39 +303,6 @@ class AbstractExpression(AbstractEncoder):
         var = pd.DataFrame(index=pd.Index(self._gene_names(genes)))
         return write_rows(path, blocks, len(obs), obs, var, {"latentcell": record})
 
-    @property
-    def _is_count(self) -> bool:
-        return isinstance(self.module.likelihood, CountLikelihood)
-
-    def _check_library(self, library_size: float | str) -> None:
-        if isinstance(library_size, str):
-            if library_size != "latent":
-                raise DataError(f"library_size must be a number or 'latent', got {library_size!r}")
-        elif not library_size > 0:
-            raise DataError(f"library_size must be positive, got {library_size!r}")
-        if library_size != 1 and not self._is_count:
-            raise DataError(f"library_size is for counts; the likelihood is {self.gene_likelihood!r}")
-
-    def _expected(
-        self, z: Tensor, batch: Batch, batches: list[int | None], library_size: float | Literal["latent"]
-    ) -> Tensor:
-        """Expected expression of codes z, averaged over the batches they are decoded in."""
-        likelihood = self.module.likelihood
-        library = self.module.library(batch)
-        total: Tensor | None = None
-        for there in batches:
-            raw = self.module.decode_raw(z, _in_batch(batch, there), values_only=True)
-            if isinstance(likelihood, CountLikelihood):
-                values = likelihood.share(raw)
-                if library_size != 1.0:
-                    values *= library if library_size == "latent" else library_size
-            else:
-                values = likelihood.mean(raw, library)
-            total = values if total is None else total + values
-        if total is None:
-            raise DataError("transform_batch names no batch")
-        return total if len(batches) == 1 else total / len(batches)
-
     def _denoiser(
         self, genes: Sequence[str] | None, scale: Scale | None, which: Quantity, transform_batch: Any
     ) -> Callable[[Code, Batch], Tensor]:
@@ -531,7 +322,7 @@ class AbstractExpression(AbstractEncoder):
                 raise DataError(f"scale and several batches are for the mean; {which} has none")
 
             def parameter(code: Code, batch: Batch) -> Tensor:
-                raw = self.module.decode_raw(self._point(code), _in_batch(batch, batches[0]))
+                raw = self.module.decode_raw(self._point(code), in_batch(batch, batches[0]))
                 return parameters[name](raw, batch).expand_as(raw["mean"])[:, wanted]
 
             return parameter
@@ -551,71 +342,13 @@ class AbstractExpression(AbstractEncoder):
 
         return mean
 
-    def _parameters(self) -> dict[str, Callable[[dict[str, Tensor], Batch], Tensor]]:
-        """Functions from raw outputs to each parameter of the likelihood, by scvi-tools' names."""
-        likelihood = self.module.likelihood
-        if not isinstance(likelihood, CountLikelihood):
-            found: dict[str, Callable[[dict[str, Tensor], Batch], Tensor]] = {
-                "mean": lambda raw, batch: likelihood.mean(raw, self.module.library(batch))
-            }
-            if isinstance(likelihood, Gaussian | StudentT):
-                found["scale"] = lambda raw, batch: likelihood.scale()
-            return found
-        found = {"mean": lambda raw, batch: likelihood.share(raw) * self.module.library(batch)}
-        if isinstance(likelihood, ZeroInflatedNegativeBinomial):
-            found["dropout"] = lambda raw, batch: torch.sigmoid(raw["dropout"])
-        if isinstance(likelihood, NegativeBinomial):
-            found["dispersions"] = lambda raw, batch: likelihood.theta(raw)
-        return found
-
-    def _batches(self, names: Any) -> list[int | None]:
-        """Codes of the batches to decode in; [None] for each cell's own."""
-        if names is None:
-            return [None]
-        if self.spec.batch is None:
-            raise DataError("transform_batch needs a model with setup_anndata(batch_key=...)")
-        wanted = names if isinstance(names, list | tuple | np.ndarray | pd.Index) else [names]
-        codes = []
-        for name in wanted:
-            if name not in self.spec.batch:
-                raise DataError(
-                    f"transform_batch: {name!r} is not a batch; there are {self.spec.batch}."
-                    f"{nearest(name, self.spec.batch)}"
-                )
-            codes.append(self.spec.batch.index(name))
-        if not codes:
-            raise DataError("transform_batch names no batch")
-        return list(codes)
-
-    def _wanted(self, genes: Sequence[str] | None) -> Any:
-        return slice(None) if genes is None else self._gene_positions(genes)
-
     def _names(self, adata: AnnData | None) -> pd.Index:
         return self._adata_or_own(adata).obs_names
 
     def _obs(self, adata: AnnData | None, indices: Indices) -> pd.DataFrame:
         obs = self._adata_or_own(adata).obs
-        kept = [column for column in obs.columns if not str(column).startswith("_scvi")]
-        return obs[kept].iloc[rows_of(indices, len(obs))].copy()
-
-
-def _in_batch(batch: Batch, code: int | None) -> Batch:
-    """The batch with every cell's batch covariate set to `code`."""
-    if code is None:
-        return batch
-    return batch | {REGISTRY_KEYS.BATCH_KEY: torch.full_like(batch[REGISTRY_KEYS.BATCH_KEY], code)}
+        return own_columns(obs).iloc[rows_of(indices, len(obs))].copy()
 
 
 def _sparse(values: np.ndarray, below: float | None) -> Any:
     return values if below is None else sparse.csr_matrix(np.where(values < below, 0.0, values).astype("f4"))
-
-
-def _correlation(values: np.ndarray, kind: str) -> np.ndarray:
-    """Correlation matrix of columns; NaN where one does not vary."""
-    if kind == "spearman":
-        values = stats.rankdata(values, axis=0)
-    centered = values.astype(np.float64)
-    centered -= centered.mean(0)
-    norm = np.sqrt(np.square(centered).sum(0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.clip(centered.T @ centered / norm / norm[:, None], -1.0, 1.0)

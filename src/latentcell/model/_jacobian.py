@@ -16,8 +16,8 @@ from latentcell.module.autoencoder import Batch
 from latentcell.nn.counts import CountLikelihood, ZeroInflatedNegativeBinomial
 from latentcell.nn.latents import Code
 
-from ._encoder import Indices, rows_of
-from ._expression import CP10K, AbstractExpression
+from ._cells import Indices, rows_of
+from ._expected import CP10K, AbstractExpected
 
 EffectScale = Literal["log1p", "log", "data"]
 _AT_ONCE = 2**23
@@ -40,7 +40,7 @@ class LatentJacobian(NamedTuple):
     """What was differentiated: ``"log1p"``, ``"log"`` or ``"data"``."""
 
 
-class AbstractJacobian(AbstractExpression):
+class AbstractJacobian(AbstractExpected):
     """A model whose decoder can be differentiated: adds what each dimension does to each gene."""
 
     def get_latent_jacobian(

@@ -117,8 +117,8 @@ class AbstractLikelihoodModel(AbstractModel):
         DataError
             If there are too few cells, or an argument is out of range.
         TrainingDivergedError
-            At the first loss, or after the first epoch with weights, not finite; the weights of the last
-            whole epoch are put back.
+            At the first loss (on a GPU: at the end of its epoch), or after the first epoch with weights, not
+            finite; the weights of the last whole epoch are put back.
         ModelFileError
             If the checkpoint is damaged, or of a run on other cells, in other batches or of another seed.
         OSError
@@ -144,7 +144,7 @@ class AbstractLikelihoodModel(AbstractModel):
             raise DataError(f"batch_size must be at least 2 and max_epochs 1, got {batch_size}, {max_epochs}")
         how = {
             "sparse_cells": True,
-            "any_density": getattr(self.module.likelihood, "prefers_sparse_cells", False),
+            "any_density": getattr(self.module.likelihood, "sparse_when", "never") == "always",
         }
         loader = CellLoader(cells, train, batch_size, shuffle=True, seed=seed, **how)
         plan = TrainingPlan(

@@ -16,8 +16,8 @@ from latentcell.nn.likelihoods import Likelihood
 from latentcell.nn.log_scale import OnLogScale
 from latentcell.train.loading import CellLoader, Cells
 
+from ._assembly import Network
 from ._base import INFERENCE_BATCH
-from ._encoder import Network
 from ._variational import AbstractVariational
 
 Data = Literal["auto", "counts", "values"]

@@ -13,7 +13,7 @@ from latentcell._errors import DataError, NotTrainedError
 from latentcell.module.autoencoder import Batch
 from latentcell.nn.latents import Code, Deterministic
 
-from ._encoder import Indices
+from ._cells import Indices
 from ._generation import Source
 from ._generative import AbstractGenerative
 

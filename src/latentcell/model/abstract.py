@@ -10,9 +10,9 @@ whether the class keeps what users expect.
 from latentcell._errors import DataError, ModelFileError, NotTrainedError, TrainingDivergedError
 
 from ._arguments import own_params
+from ._assembly import Network
 from ._base import AbstractModel
 from ._deterministic import AbstractDeterministic
-from ._encoder import Network
 from ._variational import AbstractVariational
 from .baselines._base import AbstractBaseline
 

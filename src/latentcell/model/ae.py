@@ -12,8 +12,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant
 
 from ._arguments import own_params
+from ._assembly import GeneLikelihood, Network
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Network
 
 
 class AE(AbstractDeterministic):

@@ -12,7 +12,7 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Schedule
 
 from ._arguments import own_params
-from ._encoder import GeneLikelihood, Network
+from ._assembly import GeneLikelihood, Network
 from ._variational import AbstractVariational
 
 

@@ -12,8 +12,8 @@ from latentcell.nn.mlp import Norm
 from latentcell.nn.objectives import BetaELBO
 
 from ._arguments import own_params
+from ._assembly import Network
 from ._deterministic import AbstractDeterministic
-from ._encoder import Network
 
 CountLikelihoodName = Literal["nb", "zinb", "poisson"]
 

@@ -16,8 +16,9 @@ from latentcell.nn.schedules import Schedule, times
 from latentcell.nn.self_training import Centroids, SelfTraining
 
 from ._arguments import own_params
+from ._assembly import GeneLikelihood, Network
+from ._cells import Indices
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network
 from ._leiden import leiden
 from ._sound import check_units
 
@@ -124,7 +125,7 @@ class DESC(AbstractDeterministic):
 
     def _after_training(self) -> None:
         # a run of few epochs, or with best weights of before there were clusters
-        if not int(self._centroids.n_used) and self.train_indices_ is not None:
+        if not self._centroids.n_clusters and self.train_indices_ is not None:
             self._find_clusters(self.train_indices_)
 
     def _find_clusters(self, rows: np.ndarray) -> None:

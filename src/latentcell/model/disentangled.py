@@ -15,7 +15,7 @@ from latentcell.nn.penalties import TotalCorrelation
 from latentcell.nn.schedules import Linear, Schedule
 
 from ._arguments import own_params
-from ._encoder import GeneLikelihood, Network
+from ._assembly import GeneLikelihood, Network
 from ._variational import AbstractVariational
 
 

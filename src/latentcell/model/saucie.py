@@ -17,9 +17,11 @@ from latentcell.nn.schedules import Linear, Schedule, times
 from latentcell.train.run import local_random_state
 
 from ._arguments import own_params
+from ._assembly import GeneLikelihood, Network
+from ._cells import Indices
 from ._deterministic import AbstractDeterministic
-from ._encoder import GeneLikelihood, Indices, Network
 from ._sound import check_units
+from ._valleys import merges
 
 RARE = 0.005  # share of the training cells that the binary code of a cluster must have
 
@@ -93,7 +95,7 @@ class SAUCIE(AbstractDeterministic):
         with local_random_state(seed):
             self._layer = layer = BinaryLayer(n_latent, n_units)
         weight = times(batch_discrepancy, len(self.spec.genes))
-        by_batch = [BatchDiscrepancy(weight, bandwidth)] if self.spec.batch else []
+        by_batch = [BatchDiscrepancy(weight, bandwidth, len(self.spec.batch))] if self.spec.batch else []
         self._assemble(
             Network.of(self.params),
             latent=lambda n_in: Deterministic(n_in, n_latent, clusters=layer),
@@ -118,22 +120,32 @@ class SAUCIE(AbstractDeterministic):
         batch_size: int | None = None,
         *,
         min_cells: int | None = None,
+        valley: float | None = 0.8,
     ) -> np.ndarray:
         """Cluster of each cell (cells, integers): 0 has the most training cells; -1 is unassigned.
 
         Unassigned is whose binary code fewer than `min_cells` training cells have (default: 0.5 %, at least
-        2). Other arguments: see :meth:`get_latent_representation`.
+        2). Two binary codes are one cluster unless the density of training cells falls below `valley` of the
+        lower summit between them; None: each is one. Other arguments: see :meth:`get_latent_representation`.
         """
+        if valley is not None and not 0 < valley <= 1:
+            raise DataError(f"valley={valley} must be above 0 and at most 1, or None")
         codes = self._codes(lambda code, batch: self._layer.codes(code.mode), adata, indices, batch_size)
-        n_cells = int(self._layer.counts.sum())
-        least = max(2, round(RARE * n_cells)) if min_cells is None else min_cells
-        return self._layer.clusters(least).cpu().numpy()[codes]
+        min_cells = _least(int(self._layer.counts.sum())) if min_cells is None else min_cells
+        return self._layer.clusters(min_cells, valley).cpu().numpy()[codes]
 
     def _after_training(self) -> None:
         if self.train_indices_ is not None:
-            self._layer.remember(self._layer.codes(self._codes_so_far(self.train_indices_)))
+            z = self._codes_so_far(self.train_indices_)
+            codes = self._layer.codes(z)
+            joined = merges(z.cpu().numpy(), codes.cpu().numpy(), _least(len(codes)))
+            self._layer.remember(codes, *joined)
 
     @classmethod
     def _chains(cls, params: Mapping[str, Any], n_genes: int, n_labels: int) -> list[tuple[Any, ...]]:
         beside = (params["n_latent"], N_HIDDEN, params["n_units"])
         return [*super()._chains(params, n_genes, n_labels), beside]
+
+
+def _least(n_cells: int) -> int:
+    return max(2, round(RARE * n_cells))

@@ -30,8 +30,8 @@ from ._arithmetic import (
     told_shifts,
     unit_of,
 )
-from ._cells import _column
-from ._encoder import GeneLikelihood, Network
+from ._assembly import GeneLikelihood, Network
+from ._cells import _column, own_columns
 from ._generation import Output
 from ._variational import AbstractVariational
 
@@ -354,7 +354,7 @@ class ScGen(AbstractVariational):
                     else learn_shift(codes, kinds, here, there, at, weighting).vector
                 )
         how = {"source": "batch removal", "batch_key": batch_key, "reference": str(reference)}
-        obs = cells.obs[[name for name in cells.obs if not str(name).startswith("_scvi")]].copy()
+        obs = own_columns(cells.obs).copy()
         rows = np.arange(cells.n_obs)
         return self._decoded_at(adata, rows, moved, library, obs, genes, "mean", None, how)
 

@@ -17,7 +17,8 @@ from latentcell.nn.schedules import Exponential, Schedule, as_schedule
 from latentcell.train.loading import Cells
 
 from ._arguments import own_params
-from ._encoder import Indices, Network
+from ._assembly import Network
+from ._cells import Indices
 from ._values import AbstractValues, Data
 
 

@@ -17,7 +17,8 @@ from latentcell.nn.objectives import BetaELBO
 from latentcell.nn.schedules import Constant, Linear, Schedule
 
 from ._arguments import own_params
-from ._encoder import GeneLikelihood, Indices, Network
+from ._assembly import GeneLikelihood, Network
+from ._cells import Indices
 from ._variational import AbstractVariational
 from .ae import AE
 

@@ -12,10 +12,10 @@ from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 from torch.nn import Parameter
-from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 from latentcell.nn.inputs import EncoderInput
+from latentcell.nn.last_layer import LastLayer
 from latentcell.nn.latents import Code, Deterministic, Latent
 from latentcell.nn.likelihoods import CountLikelihood, Gaussian, Likelihood, Raw
 from latentcell.nn.mlp import MLP, Decoder
@@ -182,16 +182,17 @@ class Autoencoder(BaseModuleClass):
         if (
             isinstance(x, SparseCells)
             and isinstance(likelihood, Gaussian | CountLikelihood)
-            and likelihood.takes_sparse_cells
+            and likelihood.sparse_when != "never"
         ):
-            last, half = self.decoder.last(code.z, covariates), self.training and self.half_products
-            reconstruction = likelihood.sparse_negative_log_likelihood(
-                x, *last, library, self._group(batch), half=half
-            )
+            h, maps = self.decoder.last(code.z, covariates)
+            half = self.training and self.half_products
+            last = LastLayer(h, maps, library, self._group(batch), half)
+            reconstruction = likelihood.sparse_negative_log_likelihood(x, last)
         else:
             raw = self.decode_raw(code.z, batch)
             if self.training and self.temperature is not None:
-                raw = raw | {"temperature": torch.tensor(self.temperature(progress), device=library.device)}
+                temperature = torch.full((), self.temperature(progress), device=library.device)
+                raw = raw | {"temperature": temperature}
             dense = x.dense if isinstance(x, SparseCells) else x
             reconstruction = likelihood.negative_log_likelihood(dense, raw, library)
         loss = self.objective(reconstruction, code.kl, progress)
@@ -381,4 +382,5 @@ class Autoencoder(BaseModuleClass):
 
 
 def _one_hot(codes: Tensor, n: int, like: Tensor) -> Tensor:
-    return F.one_hot(codes.long(), n).to(like.dtype)
+    # torch's one_hot reads the largest code back to the host
+    return (codes.unsqueeze(1) == torch.arange(n, device=codes.device)).to(like.dtype)

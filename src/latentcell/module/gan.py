@@ -6,7 +6,7 @@ label in a conditional model. The equations meet in :meth:`GAN.critic_loss` and 
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from scvi import REGISTRY_KEYS
@@ -73,9 +73,9 @@ class Noise(nn.Module):
         super().__init__()
         self.n_latent = n_latent
 
-    def sample_prior(self, n: int, temperature: float = 1.0) -> Tensor:
-        """Codes (n x n_latent) with standard deviation `temperature`."""
-        return torch.randn(n, self.n_latent) * temperature
+    def sample_prior(self, n: int, temperature: float = 1.0, device: torch.device | None = None) -> Tensor:
+        """Codes (n x n_latent) with standard deviation `temperature`, drawn on `device` (None: the CPU)."""
+        return torch.randn(n, self.n_latent, device=device) * temperature
 
     def mean(self, posterior: dict[str, Tensor]) -> Tensor:
         """Where a cell was placed (cells x n_latent)."""
@@ -173,6 +173,7 @@ class GAN(nn.Module):
         self.register_buffer("depth", torch.tensor([0.0, 1.0]))  # mean and deviation of log library sizes
         self.register_buffer("unit", torch.tensor(1.0))  # counts, or value, that features are relative to
         self.register_buffer("n_averaged", torch.tensor(0))
+        self._n_averaged = 0  # the same, for which a device need not be waited for
 
     depth: Tensor
     unit: Tensor
@@ -241,7 +242,7 @@ class GAN(nn.Module):
         real = self.features(batch[REGISTRY_KEYS.X_KEY], library, batch)
         n = len(real)
         with torch.no_grad():
-            z = self.latent.sample_prior(n).to(real)
+            z = self._noise(real)
             generated = self.features(self.draw(z, batch, library), library, batch)
         share = torch.rand((n, 1), device=real.device)
         penalty, norms = gradient_penalty(self.critic, real, generated, labels, share)
@@ -253,7 +254,7 @@ class GAN(nn.Module):
     def generator_loss(self, batch: Batch) -> Tensor:
         r"""Loss of the generator (a scalar): :math:`-E D(\tilde x)`, at depth and covariates of the batch."""
         library = self.library(batch)
-        z = self.latent.sample_prior(len(library)).to(library)
+        z = self._noise(library)
         generated = self.features(self.draw(z, batch, library), library, batch)
         return -self.critic(generated, self._labels(batch)).mean()
 
@@ -261,7 +262,8 @@ class GAN(nn.Module):
     def average(self) -> None:
         """Move the running mean towards the generator's weights; faster in the first steps."""
         self.n_averaged += 1
-        step = int(self.n_averaged)
+        self._n_averaged += 1
+        step = self._n_averaged
         share = 1 - min(self.decay, step / (step + 9))
         for mean, now in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
             mean.lerp_(now, share)
@@ -271,7 +273,7 @@ class GAN(nn.Module):
     def inverse_loss(self, batch: Batch) -> Tensor:
         """Mean squared error (a scalar) of the noise that the inverse finds in drawn cells."""
         library = self.library(batch)
-        z = self.latent.sample_prior(len(library)).to(library)
+        z = self._noise(library)
         with torch.no_grad():
             cells = self.draw(z, batch, library)
         return (self.place(cells, library, batch) - z).square().mean()
@@ -282,6 +284,14 @@ class GAN(nn.Module):
         if self.uses_labels:
             columns.append(F.one_hot(self._labels(batch), self.covariates.n_labels).to(x.dtype))
         return self.inverse(torch.cat(columns, dim=1))
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._n_averaged = int(self.n_averaged)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        """Codes for as many cells as `like` has, of its type and where it is."""
+        return self.latent.sample_prior(len(like), device=like.device).to(like.dtype)
 
     def _labels(self, batch: Batch) -> Tensor:
         """Codes of labels (cells, integers); 0 without."""

@@ -1,8 +1,9 @@
 """Clusters as binary codes: a layer of near-binary units, and what presses it to tell clusters apart."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,14 +31,21 @@ class BinaryLayer(nn.Module):
     ----------
     counts
         Training cells of each binary code (2^n_units).
+    pairs, heights
+        Codes that are one cluster, in the order in which they are joined (2^n_units x 2, the first becomes
+        part of the second; filled up with -1), and how high the pass between them is.
     """
 
     counts: Tensor
+    pairs: Tensor
+    heights: Tensor
     powers: Tensor
 
     def __init__(self, n_latent: int, n_units: int, n_hidden: int = N_HIDDEN) -> None:
         super().__init__()
         self.register_buffer("counts", torch.zeros(2**n_units, dtype=torch.int64))
+        self.register_buffer("pairs", torch.full((2**n_units, 2), -1))
+        self.register_buffer("heights", torch.full((2**n_units,), -1.0))
         self.register_buffer("powers", 2 ** torch.arange(n_units), persistent=False)
         self.layers = nn.Sequential(
             # the scale of an autoencoder's code is open
@@ -55,16 +63,40 @@ class BinaryLayer(nn.Module):
         """Binary code of each cell as a number (cells, integers below 2^n_units)."""
         return ((self(z) > 0).long() * self.powers).sum(-1)
 
-    def remember(self, codes: Tensor) -> None:
-        """Count the codes (cells) of training cells."""
+    def remember(
+        self, codes: Tensor, pairs: np.ndarray | None = None, heights: np.ndarray | None = None
+    ) -> None:
+        """Keep the codes (cells) of training cells, and which are one cluster (merges x 2; merges)."""
         self.counts.copy_(torch.bincount(codes, minlength=len(self.counts)))
+        self.pairs.fill_(-1)
+        self.heights.fill_(-1.0)
+        if pairs is not None and heights is not None:
+            self.pairs[: len(pairs)] = torch.from_numpy(pairs)
+            self.heights[: len(heights)] = torch.from_numpy(heights)
 
-    def clusters(self, min_cells: int) -> Tensor:
-        """Cluster of each code (2^n_units): 0 has the most cells; -1 of codes with fewer than `min_cells`."""
-        order = torch.argsort(self.counts, descending=True, stable=True)
+    def clusters(self, min_cells: int, valley: float | None = None) -> Tensor:
+        """Cluster of each code (2^n_units): 0 has the most cells; -1 of codes with fewer than `min_cells`.
+
+        Codes are joined while the next pass is at least `valley` as high as the lower summit; None: never.
+        """
+        counts = self.counts.clone()
+        root = torch.arange(len(counts), device=counts.device)
+        for (small, large), height in zip(self.pairs.tolist(), self.heights.tolist(), strict=True):
+            if valley is None or small < 0 or height < valley:
+                break
+            root[root == small] = large
+            counts[large] += counts[small]
+            counts[small] = 0
+        order = torch.argsort(counts, descending=True, stable=True)
         found = torch.empty_like(order)
         found[order] = torch.arange(len(order), device=order.device)
-        return torch.where(self.counts >= max(min_cells, 1), found, -1)
+        return torch.where(self.counts >= max(min_cells, 1), found[root], -1)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
+        # models saved before clusters were joined
+        for name in ("pairs", "heights"):
+            state_dict.setdefault(prefix + name, torch.full_like(getattr(self, name), -1))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch.distributions import StudentT as StudentTDistribution
 from latentcell._sparse import SparseCells
 
 from .inputs import EncoderInput
+from .student_t_loss import student_t_nll
 
 Raw = dict[str, Tensor]
 _OVERSAMPLING = 10
@@ -242,4 +243,5 @@ class ComponentStudentT(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells), over components."""
-        return -self.of_scores(raw).log_prob(self.components.scores(x)).sum(-1)
+        mean = self.components.scores(raw["mean"])
+        return student_t_nll(self.components.scores(x), mean, self.scale(), self.degrees())

@@ -21,8 +21,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from latentcell._sparse import SparseCells
 
 from .count_kernels import nb_rows, poisson_rows, zinb_rows
+from .last_layer import Map
 
-Map = tuple[Tensor, Tensor]
 WORTH_A_THREAD = 200_000  # values (cells x genes) below which a further thread costs more than it saves
 WORTH_HALF = 64  # columns of h below which the products are too small to gain from bfloat16
 

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from latentcell._sparse import SparseCells
 
 from .count_draws import CountNegativeBinomial
-from .count_head import Map, Settings, count_nll
+from .count_head import Settings, count_nll
 from .count_loss import negative_binomial_nll, poisson_nll, zero_inflated_negative_binomial_nll
+from .last_layer import LastLayer, SparseWhen
 from .zero_inflated import ZeroInflated
 
 Raw = dict[str, Tensor]
@@ -46,12 +47,7 @@ class CountLikelihood(nn.Module):
     unit = "counts"
     lr_factor = 1.0
     outputs: tuple[str, ...]
-    takes_sparse_cells = True
-
-    @property
-    def prefers_sparse_cells(self) -> bool:
-        """Whether the loss is faster from sparse cells, however many entries are not 0."""
-        return self.takes_sparse_cells
+    sparse_when: SparseWhen = "always"
 
     def __init__(self, n_genes: int, *, link: Link = "softmax") -> None:
         super().__init__()
@@ -84,24 +80,11 @@ class CountLikelihood(nn.Module):
         """Expected counts (cells x genes)."""
         return self.log_mean(raw, library).exp()
 
-    def sparse_negative_log_likelihood(
-        self,
-        x: SparseCells,
-        h: Tensor,
-        maps: dict[str, Map],
-        library: Tensor,
-        group: Tensor | None = None,
-        *,
-        half: bool = False,
-    ) -> Tensor:
-        """Nats per cell (cells) where the raw outputs are linear maps (weight, bias) of h (cells x k).
-
-        `group` says which row of a dispersion by batch or label is a cell's; `half` takes the products with
-        the maps in bfloat16.
-        """
-        settings = Settings(softmax=self.link == "softmax", half=half)
-        wanted = [maps[name] for name in self.outputs]
-        return count_nll(x, library, h, wanted, self._table(), group, settings)
+    def sparse_negative_log_likelihood(self, x: SparseCells, last: LastLayer) -> Tensor:
+        """Nats per cell (cells)."""
+        settings = Settings(softmax=self.link == "softmax", half=last.half)
+        wanted = [last.maps[name] for name in self.outputs]
+        return count_nll(x, last.library, last.h, wanted, self._table(), last.group, settings)
 
     def _table(self) -> Tensor | None:
         """Log of the inverse dispersion (genes, or groups x genes); None where there is none."""
@@ -175,6 +158,7 @@ class NegativeBinomial(CountLikelihood):
         self.log_start = math.log(THETA_START[link])
         if dispersion == "gene-cell":
             self.outputs = (*self.outputs, "log_theta")
+            self.sparse_when = "never"
             return
         if dispersion == "gene":
             shape: tuple[int, ...] = (n_genes,)
@@ -203,11 +187,6 @@ class NegativeBinomial(CountLikelihood):
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
         return negative_binomial_nll(x, self.log_mean(raw, library), self._bounded(raw))
-
-    @property
-    def takes_sparse_cells(self) -> bool:  # type: ignore[override]
-        """Whether sparse cells have a way of their own: not with a dispersion per gene and cell."""
-        return self.dispersion != "gene-cell"
 
     def _table(self) -> Tensor:
         return self.log_theta.clamp(*LOG_THETA_RANGE)

@@ -157,5 +157,6 @@ def straight_through_counts(mean: Tensor, theta: Tensor | None = None) -> Tensor
     if theta is not None:
         theta = theta.expand_as(mean)
         rate = mean * Gamma(theta, theta, validate_args=False).rsample()
-    counts = torch.poisson(rate.detach())
+    # no rate of 0 or more: torch stops there, a GPU for good; the result is not finite all the same
+    counts = torch.poisson(rate.detach().nan_to_num(0.0, 0.0, 0.0))
     return rate + (counts - rate).detach()

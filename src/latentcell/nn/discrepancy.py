@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .latents import Code
 from .schedules import Schedule
@@ -36,6 +35,8 @@ class BatchDiscrepancy:
         Schedule or number.
     bandwidth
         h: width of the kernel in units of the mean squared distance.
+    n_batches
+        Batches that there are; None looks for the last one in every step, which waits for a GPU.
 
     References
     ----------
@@ -46,6 +47,7 @@ class BatchDiscrepancy:
 
     weight: float | Schedule
     bandwidth: float
+    n_batches: int | None = None
     name: ClassVar[str] = "batch_discrepancy"
 
     def __call__(self, code: Code) -> Tensor:
@@ -57,15 +59,16 @@ class BatchDiscrepancy:
         spread = squared.detach().sum() / max(n_cells * (n_cells - 1), 1)
         kernel = torch.exp(-squared / (self.bandwidth * spread.clamp(min=1e-12)))
         kernel = kernel - torch.diag(kernel.diagonal())
-        members = F.one_hot(code.batches.long()).to(kernel.dtype)
+        n_batches = int(code.batches.max()) + 1 if self.n_batches is None else self.n_batches
+        each = torch.arange(n_batches, device=code.batches.device)
+        members = (code.batches.unsqueeze(1) == each).to(kernel.dtype)
         # pairs of cells, one of each of two batches: sums of the kernel (batches x batches)
         sums = members.T @ kernel @ members
         own, row, total = sums.diagonal(), sums.sum(1), sums.sum()
         n = members.sum(0)
         m = n_cells - n
         judged = (n > 1) & (m > 1)
-        if not bool(judged.any()):
-            return code.z.sum() * 0.0
-        own, row, n, m = own[judged], row[judged], n[judged], m[judged]
+        n, m = n.where(judged, 2.0), m.where(judged, 2.0)  # of others nothing is taken
         within = own / (n * (n - 1)) + (total - 2 * row + own) / (m * (m - 1))
-        return (within - 2 * (row - own) / (n * m)).mean()
+        of_each = within - 2 * (row - own) / (n * m)
+        return of_each.where(judged, 0.0).sum() / judged.sum().clamp(min=1)

@@ -19,12 +19,13 @@ from torch.nn import functional as F
 from latentcell._sparse import SparseCells
 
 from .components import ComponentStudentT
-from .count_head import Map
 from .counts import CountLikelihood, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from .last_layer import LastLayer, SparseWhen
 from .log_scale import OnLogScale
 from .lossy import Lossy
 from .normal_loss import normal_nll
 from .sparse import linear_normal_nll
+from .student_t_loss import student_t_nll
 
 Raw = dict[str, Tensor]
 __all__ = [
@@ -61,7 +62,7 @@ class Gaussian(nn.Module):
     outputs = ("mean",)
     data_kind = "finite"
     unit = "that of the data"
-    takes_sparse_cells = True
+    sparse_when: SparseWhen = "mostly zeros"
     fixed_log_scale: Tensor
 
     def __init__(self, n_genes: int, *, scale: Literal["gene"] | float = "gene", min_scale: float = 0.05):
@@ -108,21 +109,9 @@ class Gaussian(nn.Module):
         """Nats per cell (cells)."""
         return normal_nll(x, raw["mean"], self._log_scale())
 
-    def sparse_negative_log_likelihood(
-        self,
-        x: SparseCells,
-        h: Tensor,
-        maps: dict[str, Map],
-        library: Tensor,
-        group: Tensor | None = None,
-        *,
-        half: bool = False,
-    ) -> Tensor:
-        """Nats per cell (cells) where the raw outputs are linear maps (weight, bias) of h (cells x k).
-
-        `library`, `group` and `half` are of no influence: no array of cells x genes is made at all.
-        """
-        return linear_normal_nll(x, h, *maps["mean"], self._log_scale())
+    def sparse_negative_log_likelihood(self, x: SparseCells, last: LastLayer) -> Tensor:
+        """Nats per cell (cells); no array of cells x genes is made at all."""
+        return linear_normal_nll(x, last.h, *last.maps["mean"], self._log_scale())
 
     def _log_scale(self) -> Tensor:
         if self.learned:
@@ -227,7 +216,8 @@ class StudentT(nn.Module):
 
     def negative_log_likelihood(self, x: Tensor, raw: Raw, library: Tensor) -> Tensor:
         """Nats per cell (cells)."""
-        return -self.distribution(raw, library).log_prob(x).sum(-1)
+        scale = self.scale()
+        return student_t_nll(x, raw["mean"], scale, torch.full_like(scale, self.degrees))
 
 
 ByName = Gaussian | Bernoulli | StudentT | Poisson | NegativeBinomial | ZeroInflatedNegativeBinomial

@@ -1,5 +1,7 @@
 """Counts modelled on a log scale, by a likelihood of continuous values."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -7,8 +9,8 @@ from torch.distributions import Poisson as PoissonDistribution
 
 from latentcell._sparse import SparseCells
 
-from .count_head import Map
 from .counts import CountLikelihood
+from .last_layer import LastLayer
 
 Raw = dict[str, Tensor]
 LEAST = 1e-3
@@ -46,6 +48,8 @@ class OnLogScale(CountLikelihood):
         self.name: str = values.name  # type: ignore[assignment]
         self.outputs: tuple[str, ...] = values.outputs  # type: ignore[assignment]
         self.lr_factor: float = values.lr_factor  # type: ignore[assignment]
+        # 0 is 0 on a log scale too
+        self.sparse_when = getattr(values, "sparse_when", "never")
         self.detail = f"{values.detail}, of log1p CP10k"
 
     def start(self, mean: Tensor, std: Tensor) -> Tensor:
@@ -85,28 +89,9 @@ class OnLogScale(CountLikelihood):
             self.logged(x, library), raw, torch.ones_like(library)
         )
 
-    @property
-    def takes_sparse_cells(self) -> bool:  # type: ignore[override]
-        """Whether the likelihood of the values takes sparse cells: 0 is 0 on a log scale too."""
-        return getattr(self.values, "takes_sparse_cells", False)
-
-    @property
-    def prefers_sparse_cells(self) -> bool:
-        """Not: the products of a normal likelihood are faster dense, but for cells that are mostly zeros."""
-        return False
-
-    def sparse_negative_log_likelihood(
-        self,
-        x: SparseCells,
-        h: Tensor,
-        maps: dict[str, Map],
-        library: Tensor,
-        group: Tensor | None = None,
-        *,
-        half: bool = False,
-    ) -> Tensor:
-        """Nats per cell of the values (cells), where the raw outputs are linear in h (cells x k)."""
-        values = x.with_data(x.log1p(self.PER / library))
+    def sparse_negative_log_likelihood(self, x: SparseCells, last: LastLayer) -> Tensor:
+        """Nats per cell of the values (cells)."""
+        values = x.with_data(x.log1p(self.PER / last.library))
         return self.values.sparse_negative_log_likelihood(  # type: ignore[operator]
-            values, h, maps, torch.ones_like(library), group, half=half
+            values, replace(last, library=torch.ones_like(last.library))
         )

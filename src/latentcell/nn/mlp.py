@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from latentcell._sparse import SparseCells
 
+from .last_layer import Map
 from .sparse import InputLinear
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -152,7 +153,7 @@ class MLPDecoder(nn.Module):
         linear = _values_of_linear if values_only else F.linear
         return {name: linear(h, *map_) for name, map_ in maps.items()}
 
-    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, Map]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
         h = self.body(z, covariates)
         if self.has_covariates_beside:
@@ -220,7 +221,7 @@ class LinearDecoder(nn.Module):
         linear = _values_of_linear if values_only else F.linear
         return {name: linear(h, *map_) for name, map_ in maps.items()}
 
-    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    def last(self, z: Tensor, covariates: Tensor) -> tuple[Tensor, dict[str, Map]]:
         """What the raw outputs are linear in (... x k), and weight (genes x k) and bias (genes) by name."""
         maps = {}
         for name in self.weight:

@@ -1,7 +1,7 @@
 """Clusters as centroids in the code: soft assignments, and how they are trained on themselves."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Centroids(nn.Module):
         Share of cells in each cluster (n_most).
     n_used, n_starts
         Clusters that there are, and how many times they have been found.
+    n_clusters
+        The first of them as a number that needs not be fetched from a device.
     scale
         The unit of distances.
     """
@@ -55,6 +57,7 @@ class Centroids(nn.Module):
         self.register_buffer("n_used", torch.zeros((), dtype=torch.int64))
         self.register_buffer("n_starts", torch.zeros((), dtype=torch.int64))
         self.register_buffer("scale", torch.ones(()))
+        self.n_clusters = 0
 
     def start(self, z: Tensor, clusters: Tensor) -> None:
         """Take the means of codes (cells x n_latent) in each of clusters 0, 1, ... (cells) as centres."""
@@ -72,15 +75,20 @@ class Centroids(nn.Module):
             self.sizes[: len(n)] = n.to(z.dtype) / len(z)
             self.scale.copy_((z - means[clusters]).square().sum(1).mean().sqrt().clamp(min=1e-12))
             self.n_used.fill_(len(n))
+            self.n_clusters = len(n)
             self.n_starts += 1
 
     def forward(self, z: Tensor) -> Tensor:
         """Log-probabilities of the clusters (cells x clusters) of codes (cells x n_latent)."""
-        centers = self.centers[: max(int(self.n_used), 0)]
+        centers = self.centers[: self.n_clusters]
         # sums of squares, whose gradient is finite where a code lies on a centre
         squared = (z[:, None] - centers).square().sum(-1) / self.scale.square()
         power = -(self.degrees_of_freedom + 1) / 2
         return torch.log_softmax(power * torch.log1p(squared / self.degrees_of_freedom), dim=-1)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.n_clusters = max(int(self.n_used), 0)
 
     def follow(self, q: Tensor) -> Tensor:
         """Sizes of the clusters as shares (clusters); in training they follow q (cells x clusters)."""
@@ -121,7 +129,7 @@ class SelfTraining:
 
     def __call__(self, code: Code) -> Tensor:
         """Nats per cell (a scalar)."""
-        if not int(self.centroids.n_used):
+        if not self.centroids.n_clusters:
             return code.z.sum() * 0.0
         log_q = self.centroids(code.z)
         with torch.no_grad():

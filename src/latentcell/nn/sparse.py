@@ -22,6 +22,7 @@ from torch.autograd import Function
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
+from latentcell import _devices
 from latentcell._compiled import compiled
 from latentcell._sparse import SparseCells
 
@@ -65,8 +66,11 @@ class InputLinear(nn.Module):
             return out
         # a product apart, without the columns that are 0 in all these cells: a model that knows more batches
         # then gives cells of the old ones the same bits
+        beside = self.weight[x.shape[1] :]
+        if torch.is_grad_enabled() and _devices.runs_ahead(out.device):
+            return out + covariates.to(out.dtype) @ beside  # which columns are 0 is known to the device only
         used = covariates.any(0)
-        return out + covariates[:, used].to(out.dtype) @ self.weight[x.shape[1] :][used]
+        return out + covariates[:, used].to(out.dtype) @ beside[used]
 
 
 class _SparseLinear(Function):

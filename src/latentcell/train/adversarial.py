@@ -9,7 +9,8 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .guards import Names, check_finite, check_weights
+from .guards import Losses, check_weights
+from .randomness import put_random_states_back, random_states
 from .records import keep
 
 Batch = dict[str, Tensor]
@@ -80,7 +81,7 @@ class AdversarialPlan(pl.LightningModule):
         self.records: list[dict[str, float]] = []
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
-        self.names: Callable[[int], Names | None] = lambda number: None
+        self.losses = Losses(cure=None)
         self._step = 0
         self._sums: dict[str, Tensor] = {}
         self._n_cells = 0
@@ -127,20 +128,21 @@ class AdversarialPlan(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["factor"]
         loss, terms = self.module.critic_loss(batch)
-        check_finite(loss, batch, terms, self._step, lr, lambda: self.names(batch_idx), cure=None)
+        self.losses.take(loss, batch, terms, self._step, lr, batch_idx)
         self._update(of_critic, loss)
         self._add({"critic_loss": loss.detach().expand(len(next(iter(terms.values())))), **terms})
         self._step += 1
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
             loss = self.module.generator_loss(batch)
-            check_finite(loss, batch, {}, self._step, lr, lambda: self.names(batch_idx), cure=None)
+            self.losses.take(loss, batch, {}, self._step, lr, batch_idx)
             self._update(of_generator, loss)
             self.module.critic.requires_grad_(True)
             self.module.average()
 
     def on_train_epoch_end(self) -> None:
-        """Record the epoch and keep its weights; stops the run if they are not finite."""
+        """Record the epoch and keep its weights; stops the run if they or its losses are not finite."""
+        self.losses.look()
         lr = self.lr * self.lr_schedule(self.progress)
         check_weights(self.module, self.current_epoch, lr, cure=None)
         self._keep_weights()
@@ -153,10 +155,10 @@ class AdversarialPlan(pl.LightningModule):
         """Keep what a resumed run needs to go on as if unbroken."""
         checkpoint["latentcell"] = {
             "records": self.records,
-            "rng": torch.get_rng_state(),
             "run": self.run,
             "step": self._step,
             "seen": self.watch.seen,
+            **random_states(self),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -164,7 +166,7 @@ class AdversarialPlan(pl.LightningModule):
         kept = checkpoint["latentcell"]
         self.records, self._step = list(kept["records"]), int(kept["step"])
         self.watch.seen = [list(figures) for figures in kept["seen"]]
-        torch.set_rng_state(kept["rng"])
+        put_random_states_back(self, kept, len(self.records))
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""

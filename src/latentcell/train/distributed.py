@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -23,6 +22,7 @@ from latentcell._errors import DataError, DistributedError, LatentcellError
 from .adversarial import AdversarialPlan
 from .checkpoints import CheckpointFiles, read_checkpoint
 from .loading import CellLoader
+from .randomness import draw_anew
 
 STRATEGIES = ("auto", "ddp", "ddp_notebook")
 _ENVIRONMENT = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
@@ -113,15 +113,6 @@ class Together(Callback):
             CheckpointFiles().save_checkpoint(self.results(), self.kept)
 
 
-def draw_anew(entropy: list[int], plan: pl.LightningModule) -> None:
-    """Set torch's random state, which a run has put aside, to one that follows from `entropy`."""
-    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    torch.set_rng_state(torch.Generator().manual_seed(state).get_state())
-    if plan.device.type == "cuda":
-        there = torch.Generator(plan.device).manual_seed(state).get_state()
-        torch.cuda.set_rng_state(there, plan.device)
-
-
 def average_norms(plan: pl.LightningModule) -> None:
     """Average the running means and variances of batch normalisation over all processes."""
     if plan.trainer.world_size == 1:
@@ -139,14 +130,6 @@ def summed(plan: pl.LightningModule, values: list[torch.Tensor]) -> list[float]:
         together = torch.stack([value.detach().double().to(plan.device) for value in values])
         values = list(plan.trainer.strategy.reduce(together, reduce_op="sum"))
     return [float(value) for value in values]
-
-
-def random_states(plan: pl.LightningModule) -> list[torch.Tensor]:
-    """Random state of torch in each process."""
-    state = torch.get_rng_state()
-    if plan.trainer.world_size == 1:
-        return [state]
-    return list(cast(torch.Tensor, plan.all_gather(state.to(plan.device))).cpu())
 
 
 _launched = False

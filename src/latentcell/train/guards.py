@@ -1,11 +1,14 @@
 """What stops a run before it spoils the model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from latentcell import _devices
 from latentcell._errors import TrainingDivergedError
 from latentcell._sparse import SparseCells
 
@@ -64,6 +67,74 @@ def check_finite(
     )
 
 
+LOOK_AFTER = 1000
+"""Steps after which losses of a device that works beside the host are looked at, if the epoch is longer."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is kept of a step until it is looked at: numbers per cell at most."""
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    number: int
+    lr: float
+    batch: int
+
+
+class Losses:
+    """Stops a run at a loss that is not finite.
+
+    On the CPU at that step. To look at a loss on a GPU is to wait for it; there losses are kept and looked at
+    together, once per epoch and every :data:`LOOK_AFTER` steps. The batch is then read anew to be named.
+
+    Parameters
+    ----------
+    cure
+        See :func:`check_finite`.
+
+    Attributes
+    ----------
+    names, read
+        Give the names of the cells and genes of a batch of the current epoch by its number, and the batch.
+    """
+
+    def __init__(self, cure: str | None = CLIP) -> None:
+        self.cure = cure
+        self.names: Callable[[int], Names | None] = lambda number: None
+        self.read: Callable[[int], dict[str, Tensor]] = lambda number: {"X": torch.zeros(1, 1)}
+        self._kept: list[_Step] = []
+
+    def take(
+        self,
+        loss: Tensor,
+        batch: dict[str, Tensor],
+        terms: dict[str, Tensor],
+        step: int,
+        lr: float,
+        number: int,
+    ) -> None:
+        """Take the loss of a step on batch `number` of the epoch; the rest as of :func:`check_finite`."""
+        if not _devices.runs_ahead(loss.device):
+            check_finite(loss, batch, terms, step, lr, lambda: self.names(number), self.cure)
+            return
+        there = {name: term.detach() for name, term in terms.items()}
+        self._kept.append(_Step(loss.detach(), there, step, lr, number))
+        if len(self._kept) >= LOOK_AFTER:
+            self.look()
+
+    def look(self) -> None:
+        """Look at the losses that were kept; raises of the first that is not finite."""
+        kept, self._kept = self._kept, []
+        if not kept:
+            return
+        losses = torch.stack([step.loss.float() for step in kept])
+        for number in (~(losses.abs() < _SENSELESS)).nonzero().ravel().tolist():
+            step = kept[number]
+            names = partial(self.names, step.batch)
+            check_finite(step.loss, self.read(step.batch), step.terms, step.number, step.lr, names, self.cure)
+
+
 def _cause(x: Tensor, cells: Sequence, genes: Sequence, step: int) -> str:
     """What most likely broke the loss of a batch x (cells x genes)."""
     size = x.abs().nan_to_num(float("inf"))
@@ -104,6 +175,5 @@ def check_weights(module: nn.Module, epoch: int, lr: float, cure: str | None = C
 
 def all_finite(module: nn.Module) -> bool:
     """Whether every parameter and buffer (running means too) of the module is finite, and so are products."""
-    return all(
-        bool((values.abs() <= _LARGEST).all()) for values in chain(module.parameters(), module.buffers())
-    )
+    found = [(values.abs() <= _LARGEST).all() for values in chain(module.parameters(), module.buffers())]
+    return not found or bool(torch.stack(found).all())

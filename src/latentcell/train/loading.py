@@ -7,7 +7,7 @@ exception is compressed-sparse-column input, whose rows cannot be read: it is co
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -152,6 +152,13 @@ class CellLoader:
     sparse_cells, any_density
         See :meth:`Cells.batch`.
 
+    Attributes
+    ----------
+    source
+        Gives batches by their row numbers in place of `cells`; None: there is none.
+    pinned
+        Put batches where a GPU fetches them while the host goes on.
+
     Examples
     --------
     >>> cells = Cells(np.arange(10.0).reshape(5, 2))
@@ -178,6 +185,8 @@ class CellLoader:
         self.sparse_cells, self.any_density = sparse_cells, any_density
         self.epoch = 0
         self.rank, self.n_ranks = 0, 1
+        self.source: Callable[[list[np.ndarray]], Iterator[dict[str, Tensor]]] | None = None
+        self.pinned = False
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which decides the order of the next pass."""
@@ -223,10 +232,20 @@ class CellLoader:
     def __len__(self) -> int:
         return len(self.sizes())
 
+    def at(self, number: int) -> dict[str, Tensor]:
+        """A batch of the current epoch anew, on the host."""
+        ((cells, indices),) = self.cells.by_batches([self.batches()[number]])
+        return cells.batch(indices)
+
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        if self.source is not None:
+            yield from self.source(self.batches())
+            return
         for cells, indices in self.cells.by_batches(self.batches()):
             batch = cells.batch(indices, sparse_cells=self.sparse_cells, any_density=self.any_density)
             del cells  # before the next window is read
+            if self.pinned:  # sparse cells see to it themselves
+                batch = {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in batch.items()}
             yield batch
 
     def _shuffled(self, indices: np.ndarray, sizes: list[int], rng: np.random.Generator) -> np.ndarray:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from latentcell.nn.schedules import Schedule
 
-from .distributed import draw_anew, random_states, summed
-from .guards import Names, check_finite, check_weights
+from .distributed import summed
+from .guards import Losses, check_weights
+from .randomness import put_random_states_back, random_states
 from .records import keep
 
 Batch = dict[str, Tensor]
@@ -87,7 +88,7 @@ class TrainingPlan(pl.LightningModule):
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
         self.before_epoch: Callable[[float], None] | None = None
-        self.names: Callable[[int], Names | None] = lambda number: None
+        self.losses = Losses()
         self.weight: Callable[[int], float] = lambda number: 1.0
 
     @property
@@ -124,13 +125,13 @@ class TrainingPlan(pl.LightningModule):
             self.on_epoch(self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of one batch; stops the run if it is not finite."""
+        """Loss of one batch; stops the run if it is not finite (see :class:`Losses`)."""
         progress = self.progress
         lr = self.lr * self.lr_schedule(progress)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = lr * group["factor"]
         loss, terms = self.module.terms(batch, progress)
-        check_finite(loss, batch, terms, self.global_step, lr, lambda: self.names(batch_idx))
+        self.losses.take(loss, batch, terms, self.global_step, lr, batch_idx)
         self._add("train", loss, terms)
         weight = self.weight(batch_idx)
         return loss if weight == 1.0 else loss * weight
@@ -144,7 +145,8 @@ class TrainingPlan(pl.LightningModule):
                 gradient.narrow(dim, stop, gradient.shape[dim] - stop).zero_()
 
     def on_train_epoch_end(self) -> None:
-        """Record the epoch and keep its weights; stops the run if they are not finite."""
+        """Record the epoch and keep its weights; stops the run if they or its losses are not finite."""
+        self.losses.look()
         check_weights(self.module, self.current_epoch, self.lr * self.lr_schedule(self.progress))
         self._keep_weights()
         record = {"epoch": float(self.current_epoch), **self._means("train")}
@@ -155,7 +157,8 @@ class TrainingPlan(pl.LightningModule):
         keep(self, self.records, record)
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums of a validation pass."""
+        """Start the sums of a validation pass, by weights that come from finite losses."""
+        self.losses.look()
         self._reset("validation")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -171,19 +174,15 @@ class TrainingPlan(pl.LightningModule):
         """Keep what a resumed run needs to go on as if unbroken."""
         checkpoint["latentcell"] = {
             "records": self.records,
-            "rngs": random_states(self),
             "run": self.run,
+            **random_states(self),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history and the random state."""
         self.records = list(checkpoint["latentcell"]["records"])
         kept = checkpoint["latentcell"]
-        states = kept["rngs"] if "rngs" in kept else [kept["rng"]]
-        if len(states) == self.trainer.world_size:
-            torch.set_rng_state(states[self.global_rank])
-        else:
-            draw_anew([len(self.records), self.trainer.world_size, self.global_rank], self)
+        put_random_states_back(self, kept, len(self.records))
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""

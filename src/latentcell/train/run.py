@@ -22,6 +22,7 @@ from .distributed import Together, several_processes, strategy_of
 from .loading import CellLoader
 from .plan import TrainingPlan
 from .progress import ProgressBar
+from .resident import OnDevice
 
 Plan = TrainingPlan | AdversarialPlan
 CHECKPOINT = "last.ckpt"
@@ -124,7 +125,8 @@ def fit(
         best.load_state_dict(found["best"])
 
     together = Together(train, validation, seed=seed, max_epochs=max_epochs, results=results)
-    all_callbacks: list[Callback] = [together, *callbacks]
+    on_device = OnDevice(train, validation)
+    all_callbacks: list[Callback] = [together, on_device, *callbacks]
     if early_stopping_patience is not None:
         all_callbacks += [EarlyStopping("elbo_validation", patience=early_stopping_patience), best]
     if progress_title is not None:
@@ -141,7 +143,7 @@ def fit(
                 enable_version_counter=False,
             )
         )
-    plan.on_epoch, plan.names = train.set_epoch, train.names
+    plan.on_epoch, plan.losses.names, plan.losses.read = train.set_epoch, train.names, train.at
     if isinstance(plan, TrainingPlan):
         plan.weight = train.weight
     plan.run = plan.run | {
@@ -174,16 +176,20 @@ def fit(
             plugins=None if checkpoint_dir is None else [CheckpointFiles()],
         )
         try:
-            with several_processes(trainer, plan, together, checkpoint_dir, take):
-                trainer.fit(plan, train, validation, ckpt_path=checkpoint)
+            try:
+                with several_processes(trainer, plan, together, checkpoint_dir, take):
+                    trainer.fit(plan, train, validation, ckpt_path=checkpoint)
+            except SystemExit as stop:
+                # Lightning answers Ctrl-C by leaving the interpreter; a notebook must survive that
+                if not isinstance(stop.__context__, KeyboardInterrupt):
+                    raise
+                plan.losses.look()
+                return True
         except TrainingDivergedError:
             plan.put_weights_back()
             raise
-        except SystemExit as stop:
-            # Lightning answers Ctrl-C by leaving the interpreter; a notebook must survive that
-            if not isinstance(stop.__context__, KeyboardInterrupt):
-                raise
-            return True
+        finally:
+            on_device.release()
         best.put_back(plan)
         return False
 

@@ -17,7 +17,6 @@ from latentcell._checks import Kind
 from latentcell._errors import DataError, NotTrainedError
 from latentcell._scvi import register
 from latentcell.model import _files, _sound
-from latentcell.model._base import check_set_up
 from latentcell.model._cells import (
     DataSpec,
     check_registrable,
@@ -37,6 +36,7 @@ from latentcell.model._generation import (
     template_rows,
     wanted_labels,
 )
+from latentcell.model._set_up import check_set_up
 from latentcell.model._streams import check_out
 from latentcell.model._templates import Templates, split_tensors
 from latentcell.model._trained_on import checked, trained_on
