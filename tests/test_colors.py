@@ -114,6 +114,13 @@ def test_colours_that_cannot_be_used_are_replaced_as_scanpy_replaces_them(stored
     assert all("g_colors" in text for text in said)
 
 
+@pytest.mark.parametrize("stored", [None, 3, np.array("red"), np.float64(1)])
+def test_what_is_no_list_of_colours_is_replaced(stored):
+    adata = groups(g_colors=stored)
+    assert list(draw(adata).values()) == default_colors(3)
+    assert adata.uns["g_colors"] == default_colors(3)
+
+
 @pytest.mark.parametrize("key", ["text", "number"])
 def test_text_and_numbers_are_left_as_they_are(key):
     adata = groups()

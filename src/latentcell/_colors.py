@@ -127,7 +127,9 @@ def kept_colors(adata: AnnData, key: str, labels: pd.Categorical) -> dict[str, s
     n = len(labels.categories)
     if n and is_kept and not adata.is_view and _stored_colors(adata, key, n) is None:
         slot = _keys.colors(key)
-        if len(adata.uns.get(slot, ())) >= n:
+        stored = adata.uns.get(slot)
+        is_list = np.ndim(np.asarray(stored, dtype=object)) > 0
+        if stored is not None and (not is_list or len(stored) >= n):
             sc.logging.warning(
                 f"adata.uns[{slot!r}] holds what is no colour; scanpy's default colours replace it."
             )

@@ -140,5 +140,7 @@ def test_codes_that_are_joined_are_one_cluster_down_to_the_pass_asked_for():
     assert layer.clusters(1, 0.5).tolist() == [0, 0, 1, 2]
     assert layer.clusters(2, 0.3).tolist() == [0, 0, 0, -1]
     assert layer.clusters(1, 0.96).tolist() == layer.clusters(1).tolist()
+    # 0 and 1 are unassigned, and no cluster's cells
+    assert layer.clusters(6, 0.5).tolist() == [-1, -1, 0, -1]
     layer.remember(codes)  # another training forgets
     assert layer.clusters(1, 0.5).tolist() == [1, 2, 0, 3]

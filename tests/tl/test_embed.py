@@ -233,6 +233,18 @@ def test_columns_of_var_that_no_file_holds_are_not_in_new_cells(cells, tmp_path)
     assert list(cells.var.columns[-8:]) == ["a/b", 7, "lists", "mixed", "date", "range", "float", "nothing"]
 
 
+def test_columns_of_var_that_only_memory_holds_do_not_stop_training(cells, tmp_path):
+    cells.var.index.name = "gene"
+    cells.var["gene"] = [f"S{i}" for i in range(24)]  # a file has room for one of that name
+    cells.var["_index"] = 1
+    cells.var["n"] = 1
+    cells.var.insert(0, "n", 2, allow_duplicates=True)
+    model = lc.tl.vae(cells, layer="counts", mask_var=None, **QUICK)
+    assert list(model.generate(3).var.columns) == ["highly_variable", "mine"]
+    model.generate(3, out=tmp_path / "new.h5ad")
+    assert list(sc.read_h5ad(tmp_path / "new.h5ad").var_names) == list(cells.var_names)
+
+
 @pytest.mark.parametrize(
     ("mask", "genes"),
     [

@@ -118,6 +118,20 @@ def test_a_gan_that_diverged_goes_back(likelihood, later):
     assert len(model.history["train_loss"]) == 1
 
 
+def test_a_gan_whose_generator_diverged_can_be_trained_again(later):
+    adata = make_cells()
+    lc.model.GAN.setup_anndata(adata)
+    model = lc.model.GAN(adata, n_latent=3, hidden=(8,), critic_hidden=(8,))
+    of_generator = model.module.generator_loss
+    model.module.generator_loss = lambda batch: of_generator(batch) * float("nan")
+    with pytest.raises(TrainingDivergedError):
+        fit(model, Spoil(), n_critic=1)
+    model.module.generator_loss = of_generator
+    assert all(parameter.requires_grad for parameter in model.module.critic.parameters())
+    fit(model, Spoil(), epochs=1, n_critic=1)
+    assert all(values.isfinite().all() for values in model.module.state_dict().values())
+
+
 def test_losses_that_are_finite_are_forgotten(monkeypatch):
     monkeypatch.setattr(_devices, "runs_ahead", lambda device: True)
     monkeypatch.setattr(guards, "LOOK_AFTER", 4)

@@ -26,7 +26,8 @@ _MOST = 2**63
 def own_params(scope: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a model's constructor, from its ``locals()``; refused if of a wrong kind (`DataError`)."""
     params = {k: v for k, v in scope.items() if k not in ("self", "adata", "registry", "__class__")}
-    check_arguments(type(scope["self"]), params)
+    # the class whose constructor this is: one that inherits from it may name other kinds
+    check_arguments(scope.get("__class__", type(scope["self"])), params)
     return params
 
 
@@ -80,6 +81,8 @@ def _kinds(annotation: Any) -> list[Any]:
         return [kind for part in parts for kind in part] if all(parts) else []
     if origin is Literal:
         return [get_args(annotation)]
+    if Sequence in (origin, annotation):
+        return [Sequence] if get_args(annotation) == (int,) else []
     found = annotation if origin is None else origin
     return [found] if found in _WORDS else []
 
@@ -89,7 +92,8 @@ def _is(value: Any, kind: Any) -> bool:
     if isinstance(kind, tuple):
         return isinstance(value, str) and value in kind
     if kind is Sequence:
-        return isinstance(value, list | tuple | range | np.ndarray) and all(_is(item, int) for item in value)
+        several = value.ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, Sequence)
+        return several and not isinstance(value, str | bytes) and all(_is(item, int) for item in value)
     if kind is Callable:
         return callable(value)
     if kind is bool:

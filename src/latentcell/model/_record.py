@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -109,12 +110,12 @@ def _is_deeper(value: Any, depth: int) -> bool:
 
 
 def encode(value: Any) -> Any:
-    """Parameters as JSON: schedules become objects, tuples lists, numpy's numbers and arrays plain ones."""
+    """Parameters as JSON: schedules become objects, sequences lists, what is numpy's plain."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [encode(item) for item in value]
     return ScheduleJSON.encode(value) if callable(value) else value
 

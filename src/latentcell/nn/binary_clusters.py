@@ -79,7 +79,8 @@ class BinaryLayer(nn.Module):
 
         Codes are joined while the next pass is at least `valley` as high as the lower summit; None: never.
         """
-        counts = self.counts.clone()
+        taken = self.counts >= max(min_cells, 1)
+        counts = self.counts.where(taken, 0)
         root = torch.arange(len(counts), device=counts.device)
         for (small, large), height in zip(self.pairs.tolist(), self.heights.tolist(), strict=True):
             if valley is None or small < 0 or height < valley:
@@ -90,7 +91,7 @@ class BinaryLayer(nn.Module):
         order = torch.argsort(counts, descending=True, stable=True)
         found = torch.empty_like(order)
         found[order] = torch.arange(len(order), device=order.device)
-        return torch.where(self.counts >= max(min_cells, 1), found[root], -1)
+        return torch.where(taken, found[root], -1)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any) -> None:
         # models saved before clusters were joined

@@ -60,7 +60,8 @@ def denoised(
     Parameters
     ----------
     adata
-        Cells x genes; may be dense, sparse or backed. Nothing is written into it.
+        Cells x genes; may be dense, sparse or backed. Nothing is written into it but the colours of a column
+        `color` of categories or booleans, if it has none: ``uns[f"{color}_colors"]``, as scanpy does.
     x, y
         Genes on the horizontal and vertical axes.
     layers

@@ -136,11 +136,13 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
 
 def _kept(var: pd.DataFrame) -> pd.DataFrame:
     """What new cells will say of their genes: the columns that an .h5ad can hold."""
-    return var[[name for name in var if _can_be_written(name, var[name])]].copy()
+    # of two columns of one name a file has room for neither, and none for a second one of the index's
+    names = var.columns[~var.columns.duplicated(keep=False)].drop(var.index.name, errors="ignore")
+    return var[[name for name in names if _can_be_written(name, var[name])]].copy()
 
 
 def _can_be_written(name: Any, column: pd.Series) -> bool:
-    if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
+    if not isinstance(name, str) or "/" in name or name in ("", ".", "..", "_index"):
         return False
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     kind = pd.api.types.infer_dtype(values, skipna=True)

@@ -134,10 +134,12 @@ class AdversarialPlan(pl.LightningModule):
         self._step += 1
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
-            loss = self.module.generator_loss(batch)
-            self.losses.take(loss, batch, {}, self._step, lr, batch_idx)
-            self._update(of_generator, loss)
-            self.module.critic.requires_grad_(True)
+            try:
+                loss = self.module.generator_loss(batch)
+                self.losses.take(loss, batch, {}, self._step, lr, batch_idx)
+                self._update(of_generator, loss)
+            finally:  # the next run trains it too
+                self.module.critic.requires_grad_(True)
             self.module.average()
 
     def on_train_epoch_end(self) -> None:

@@ -44,9 +44,10 @@ def put_random_states_back(plan: pl.LightningModule, kept: dict[str, Any], n_epo
     device = plan.trainer.strategy.root_device
     states = kept["rngs"] if "rngs" in kept else [kept["rng"]]
     there = kept.get("device_rngs", [])
-    if len(states) != n_ranks:
+    on_gpu = device.type == "cuda"
+    if len(states) != n_ranks or (on_gpu and len(there) != n_ranks):
         draw_anew([n_epochs, n_ranks, rank], plan)
-        return
-    torch.set_rng_state(states[rank])
-    if device.type == "cuda" and len(there) == n_ranks:
+    if len(states) == n_ranks:
+        torch.set_rng_state(states[rank])
+    if on_gpu and len(there) == n_ranks:
         torch.cuda.set_rng_state(there[rank], device)
