@@ -58,7 +58,7 @@ def check_arguments(model_class: type, given: Mapping[str, Any]) -> None:
         if kinds and not any(_is(value, kind) for kind in kinds):
             told = " or ".join(dict.fromkeys(_told(kind) for kind in kinds))
             raise DataError(f"{name} must be {told}, got {_short(value)}{_fix(name, value, kinds)}")
-    if isinstance(seed := given.get("seed"), Integral) and not 0 <= seed < _MOST:
+    if isinstance(seed := given.get("seed"), Integral) and not 0 <= int(seed) < _MOST:
         raise DataError(f"seed must be 0 or more, and below 2**63, got {seed}")
 
 
