@@ -247,6 +247,17 @@ def test_columns_of_var_that_only_memory_holds_do_not_stop_training(cells, tmp_p
     assert list(sc.read_h5ad(tmp_path / "new.h5ad").var_names) == list(cells.var_names)
 
 
+@pytest.mark.parametrize("kind", ["string", "arrow"])
+def test_nullable_text_of_var_is_written_as_text(cells, kind, tmp_path):
+    if kind == "arrow":
+        kind = pd.ArrowDtype(pytest.importorskip("pyarrow").string())
+    cells.var["id"] = pd.array([f"ENSG{i}" for i in range(24)], dtype=kind)
+    model = lc.tl.vae(cells, layer="counts", mask_var=None, **QUICK)
+    model.generate(3, out=tmp_path / "new.h5ad")
+    assert list(sc.read_h5ad(tmp_path / "new.h5ad").var["id"]) == list(cells.var["id"])
+    assert cells.var["id"].dtype == kind
+
+
 @pytest.mark.parametrize(
     ("mask", "genes"),
     [

@@ -138,7 +138,12 @@ def _kept(var: pd.DataFrame) -> pd.DataFrame:
     """What new cells will say of their genes: the columns that an .h5ad can hold."""
     # of two columns of one name a file has room for neither, and none for a second one of the index's
     names = var.columns[~var.columns.duplicated(keep=False)].drop([var.index.name], errors="ignore")
-    return var[[name for name in names if _can_be_written(name, var[name])]].copy()
+    found = var[[name for name in names if _can_be_written(name, var[name])]].copy()
+    for name, kind in found.dtypes.items():
+        # text of pandas' or Arrow's own types is not written, or only if anndata is told to
+        if getattr(kind, "na_value", None) is pd.NA and pd.api.types.infer_dtype(found[name]) == "string":
+            found[name] = found[name].astype(object).where(found[name].notna(), np.nan)
+    return found
 
 
 def _can_be_written(name: Any, column: pd.Series) -> bool:
