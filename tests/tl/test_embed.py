@@ -222,6 +222,7 @@ def test_columns_of_var_that_no_file_holds_are_not_in_new_cells(cells, tmp_path)
     cells.var["range"] = pd.cut(np.arange(24), 3)
     cells.var["float"] = pd.array([0.5, None] * 12, dtype="Float64")
     cells.var["nothing"] = None
+    cells.var["sparse"] = pd.arrays.SparseArray([0, 1] * 12)
     model = lc.tl.vae(cells, layer="counts", **QUICK)
     new = model.generate(3)
     assert list(new.var.columns) == held
@@ -230,7 +231,8 @@ def test_columns_of_var_that_no_file_holds_are_not_in_new_cells(cells, tmp_path)
     new.write_h5ad(tmp_path / "again.h5ad")
     assert list(sc.read_h5ad(tmp_path / "new.h5ad").var.columns) == held
     model.save(tmp_path / "model", save_anndata=True)
-    assert list(cells.var.columns[-8:]) == ["a/b", 7, "lists", "mixed", "date", "range", "float", "nothing"]
+    others = ["a/b", 7, "lists", "mixed", "date", "range", "float", "nothing", "sparse"]
+    assert list(cells.var.columns[-9:]) == others
 
 
 def test_columns_of_var_that_only_memory_holds_do_not_stop_training(cells, tmp_path):
@@ -243,6 +245,17 @@ def test_columns_of_var_that_only_memory_holds_do_not_stop_training(cells, tmp_p
     assert list(model.generate(3).var.columns) == ["highly_variable", "mine"]
     model.generate(3, out=tmp_path / "new.h5ad")
     assert list(sc.read_h5ad(tmp_path / "new.h5ad").var_names) == list(cells.var_names)
+
+
+@pytest.mark.parametrize("kind", ["string", "arrow"])
+def test_nullable_text_of_var_is_written_as_text(cells, kind, tmp_path):
+    if kind == "arrow":
+        kind = pd.ArrowDtype(pytest.importorskip("pyarrow").string())
+    cells.var["id"] = pd.array([f"ENSG{i}" for i in range(24)], dtype=kind)
+    model = lc.tl.vae(cells, layer="counts", mask_var=None, **QUICK)
+    model.generate(3, out=tmp_path / "new.h5ad")
+    assert list(sc.read_h5ad(tmp_path / "new.h5ad").var["id"]) == list(cells.var["id"])
+    assert cells.var["id"].dtype == kind
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,13 @@ def selection(adata: AnnData, layer: str | None, mask_var: Mask, keys: dict[str,
 def _kept(var: pd.DataFrame) -> pd.DataFrame:
     """What new cells will say of their genes: the columns that an .h5ad can hold."""
     # of two columns of one name a file has room for neither, and none for a second one of the index's
-    names = var.columns[~var.columns.duplicated(keep=False)].drop(var.index.name, errors="ignore")
-    return var[[name for name in names if _can_be_written(name, var[name])]].copy()
+    names = var.columns[~var.columns.duplicated(keep=False)].drop([var.index.name], errors="ignore")
+    found = var[[name for name in names if _can_be_written(name, var[name])]].copy()
+    for name, kind in found.dtypes.items():
+        # text of pandas' or Arrow's own types is not written, or only if anndata is told to
+        if getattr(kind, "na_value", None) is pd.NA and pd.api.types.infer_dtype(found[name]) == "string":
+            found[name] = found[name].astype(object).where(found[name].notna(), np.nan)
+    return found
 
 
 def _can_be_written(name: Any, column: pd.Series) -> bool:
@@ -146,9 +151,11 @@ def _can_be_written(name: Any, column: pd.Series) -> bool:
         return False
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     kind = pd.api.types.infer_dtype(values, skipna=True)
-    if kind == "floating":
-        return isinstance(values.dtype, np.dtype) and values.dtype != object
-    return kind == "string" or (kind in ("boolean", "integer") and values.dtype != object)
+    if kind == "string":
+        return True
+    masked = () if kind == "floating" else (pd.arrays.IntegerArray, pd.arrays.BooleanArray)
+    held = isinstance(values.array, (pd.arrays.NumpyExtensionArray, *masked)) and values.dtype != object
+    return kind in ("floating", "boolean", "integer") and held
 
 
 def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
