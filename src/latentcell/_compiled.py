@@ -48,15 +48,25 @@ def compiled(function: Callable) -> Callable:
 
 
 def inlined(function: Callable) -> Callable:
-    """The same for a function of numbers that loops call on every element: written out where it is called."""
+    """The same for what compiled loops call: written out where it is called.
+
+    Left to the compiler, the process that compiles may run another copy of such a function than those that
+    find the loop on disk, and sums in another order.
+    """
     return numba.njit(
-        cache=True, inline="always", error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+        cache=True,
+        nogil=True,
+        forceinline=True,
+        error_model="numpy",
+        fastmath={"contract", "reassoc", "nsz"},
     )(function)
 
 
 def _elementwise(function: Callable) -> Callable:
     # without reassociation, which would undo the rounding tricks below
-    return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function)
+    return numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy", fastmath={"contract"})(
+        function
+    )
 
 
 def _bits_of(typingctx: Any, x: Any) -> Any:

@@ -1,6 +1,11 @@
 """The fused loss of sparse counts against the plain formulas with autograd, which are held to torch's own."""
 
+import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,3 +199,41 @@ def test_small_products_stay_in_single_precision():
 def test_a_dispersion_of_each_cell_has_no_sparse_way():
     assert NegativeBinomial(3, dispersion="gene-cell").sparse_when == "never"
     assert NegativeBinomial(3).sparse_when == "always"
+
+
+def bits(n_cells, n_genes, n_outputs):
+    """Hex digest of the value and all slopes of the same cells."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, (n_cells, n_genes)).astype(np.float32)
+    x = SparseCells.from_rows(sparse.csr_matrix(counts))
+    raw = [torch.from_numpy(rng.normal(size=counts.shape).astype(np.float32))] * n_outputs
+    bias, log_theta = torch.from_numpy(rng.normal(size=(2, n_genes)).astype(np.float32))
+    size, weights = torch.full((n_cells, 1), 20.0), torch.full((n_cells,), 0.1)
+    nll, slopes, d_bias, d_log_theta = count_head._one_pass(
+        x, True, size, None, raw, (bias,) * n_outputs, log_theta, weights
+    )
+    parts = [nll, *slopes, *d_bias, d_log_theta]
+    return hashlib.md5(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("n_genes", [3, 12, 20, 63])
+def test_bits_do_not_hang_on_where_memory_lies(n_genes, n_outputs):
+    # loops over arrays that begin shortly behind one another go one by one, with sums in another order
+    rng = np.random.default_rng(n_genes)
+    held, found = [], set()
+    for _ in range(300):
+        held.append(np.empty(rng.integers(1, 3000), np.uint8))
+        del held[: -rng.integers(1, 40)]
+        found.add(bits(16, n_genes, n_outputs))
+    assert len(found) == 1
+
+
+def test_the_process_that_compiles_gets_the_bits_of_those_that_find_the_code_on_disk(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_count_head as t; "
+    code += "print([t.bits(16, 420, n) for n in (1, 2)])"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    how = {"env": environment, "capture_output": True, "text": True, "check": True}
+    first, second = (subprocess.run([sys.executable, "-c", code], **how) for _ in range(2))
+    assert any(tmp_path.rglob("*.nbc"))
+    assert first.stdout == second.stdout != ""

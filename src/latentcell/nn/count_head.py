@@ -20,7 +20,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from latentcell._sparse import SparseCells
 
-from .count_kernels import nb_rows, poisson_rows, zinb_rows
+from .count_kernels import apart, nb_rows, poisson_rows, zinb_rows
 from .last_layer import Map
 
 WORTH_A_THREAD = 200_000  # values (cells x genes) below which a further thread costs more than it saves
@@ -148,13 +148,13 @@ def _one_pass(
     slopes = [torch.empty_like(one) for one in raw]
     table = None if log_theta is None else _array(log_theta).reshape(-1, n_genes)
     of_cell = np.zeros(n_cells, np.int64) if group is None else _array(group).astype(np.int64)
-    theta = None if table is None else np.exp(table)
+    theta = None if table is None else apart(np.exp(table))
     rows = kernel_of(log_theta, len(raw))
 
     def part(start: int, stop: int) -> list[np.ndarray]:
         """Do some of the cells; what is summed over them."""
         sums = [np.zeros(n_genes, np.float32) for _ in raw]
-        sums += [] if table is None else [np.zeros_like(table)]
+        sums += [] if table is None else [apart(np.zeros_like(table))]
         arguments: list[Any] = [
             start,
             stop,

@@ -16,6 +16,7 @@ _F, _I = np.float32, np.int32
 _ZERO, _ONE, _TWO = _F(0.0), _F(1.0), _F(2.0)
 _A3, _A5, _A7, _A9, _A11, _A13 = (_F(1 / n) for n in (3, 5, 7, 9, 11, 13))
 _LANES = 64
+APART = 2 * _LANES  # numbers; a pass of a loop takes at most _LANES
 _MAX_LOG_SHARE = _F(2.0)  # of the log link, see CountLikelihood.log_mean
 PRODUCT = 64
 """Counts up to this have their gamma functions as products; theta <= e^10 keeps these within double range."""
@@ -28,8 +29,9 @@ def nb_rows(
 ):  # fmt: skip  # pragma: no cover - compiled
     """Negative binomial: cells `start` to `stop`; see :func:`latentcell.nn.count_head.count_nll`."""
     n_genes = len(bias)
-    out, e, slope = np.empty(n_genes, _F), np.empty(n_genes, _F), np.empty(n_genes, _F)
-    inverse = _ONE / theta
+    out, e, slope = _scratch(n_genes), _scratch(n_genes), _scratch(n_genes)
+    inverse = _scratch(theta.size).reshape(theta.shape)
+    inverse[:] = _ONE / theta
     for cell in range(start, stop):
         w, by = weights[cell], group[cell]
         _read(half, raw32[cell], raw16[cell], bias, out)
@@ -62,10 +64,12 @@ def zinb_rows(
 ):  # fmt: skip  # pragma: no cover - compiled
     """Zero-inflated negative binomial: cells `start` to `stop`; `lost` are logits of a count's loss."""
     n_genes = len(bias)
-    out, e, slope = np.empty(n_genes, _F), np.empty(n_genes, _F), np.empty(n_genes, _F)
-    logit, d_logit = np.empty(n_genes, _F), np.empty(n_genes, _F)
-    at_zero, kept = np.empty(n_genes, _F), np.empty(n_genes, _F)
-    inverse = _ONE / theta
+    out, e, slope = _scratch(n_genes), _scratch(n_genes), _scratch(n_genes)
+    logit, d_logit, at_zero, kept = (
+        _scratch(n_genes), _scratch(n_genes), _scratch(n_genes), _scratch(n_genes)
+    )  # fmt: skip
+    inverse = _scratch(theta.size).reshape(theta.shape)
+    inverse[:] = _ONE / theta
     for cell in range(start, stop):
         w, by = weights[cell], group[cell]
         _read(half, raw32[cell], raw16[cell], bias, out)
@@ -108,7 +112,7 @@ def poisson_rows(
 ):  # fmt: skip  # pragma: no cover - compiled
     """Poisson: cells `start` to `stop`."""
     n_genes = len(bias)
-    out, e, slope = np.empty(n_genes, _F), np.empty(n_genes, _F), np.empty(n_genes, _F)
+    out, e, slope = _scratch(n_genes), _scratch(n_genes), _scratch(n_genes)
     for cell in range(start, stop):
         _read(half, raw32[cell], raw16[cell], bias, out)
         k, log_k = _means(softmax, out, e, library[cell])
@@ -131,7 +135,26 @@ def poisson_rows(
         _write(half, slope, grad32[cell], grad16[cell], d_bias)
 
 
-@compiled
+@inlined
+def _scratch(n):  # pragma: no cover - compiled
+    """An array of `n` numbers with as much free space behind it as :func:`apart` leaves."""
+    return np.empty(n + APART, _F)[:n]
+
+
+def apart(values: np.ndarray) -> np.ndarray:
+    """A copy with free space behind it.
+
+    A loop that reads one array and writes another takes vectors only if the second does not begin shortly
+    behind the first. Small arrays may; the loop then goes one by one, its sums are taken in another order,
+    and the same numbers give other bits, by where their memory happens to lie.
+    """
+    room = np.empty(values.size + APART, values.dtype)
+    copy = room[: values.size].reshape(values.shape)
+    copy[...] = values
+    return copy
+
+
+@inlined
 def _read(half, row32, row16, bias, out):  # pragma: no cover - compiled
     """A cell's raw outputs with their bias, in single precision."""
     if half:
@@ -142,7 +165,7 @@ def _read(half, row32, row16, bias, out):  # pragma: no cover - compiled
             out[gene] = row32[gene] + bias[gene]
 
 
-@compiled
+@inlined
 def _write(half, values, row32, row16, total):  # pragma: no cover - compiled
     """A cell's gradients, rounded to bfloat16 if `half`, and their sum over cells."""
     if half:
@@ -157,7 +180,7 @@ def _write(half, values, row32, row16, total):  # pragma: no cover - compiled
             row32[gene] = values[gene]
 
 
-@compiled
+@inlined
 def _means(softmax, out, e, library):  # pragma: no cover - compiled
     """Fill `e`, which times k is a cell's means; k, and the log of what `out` lacks to a log mean."""
     if not softmax:
@@ -173,7 +196,7 @@ def _means(softmax, out, e, library):  # pragma: no cover - compiled
     return library / total, math.log(np.float64(library) / np.float64(total)) - np.float64(largest)
 
 
-@compiled
+@inlined
 def _largest(values, lanes):  # pragma: no cover - compiled
     """The largest value; `lanes` is overwritten. Lane by lane, as one running maximum takes no vectors."""
     n, whole = len(values), len(values) // _LANES * _LANES
@@ -192,7 +215,7 @@ def _largest(values, lanes):  # pragma: no cover - compiled
     return largest
 
 
-@compiled
+@inlined
 def _nb_zeros(e, k, theta, inverse, w, slope, d_log_theta):  # pragma: no cover - compiled
     """As if all counts were 0: -log p(0) of a cell, slope in log means, sum of slopes."""
     total, slopes = _ZERO, _ZERO
@@ -208,7 +231,7 @@ def _nb_zeros(e, k, theta, inverse, w, slope, d_log_theta):  # pragma: no cover 
     return total, slopes
 
 
-@compiled
+@inlined
 def _zinb_zeros(
     e, k, theta, inverse, logit, w, at_zero, kept, slope, d_logit, d_log_theta
 ):  # pragma: no cover - compiled
@@ -230,7 +253,7 @@ def _zinb_zeros(
     return total, slopes
 
 
-@compiled
+@inlined
 def _excess(ratio, count):  # pragma: no cover - compiled
     """log(1 + ratio), in double precision where it is multiplied by a large count."""
     return math.log1p(np.float64(ratio)) if count > _F(16.0) else np.float64(log1p32(ratio))
@@ -260,7 +283,7 @@ def _zero(at_zero, logit):  # pragma: no cover - compiled
     return value, kept, missed, lost
 
 
-@compiled
+@inlined
 def _to_raw(softmax, out, e, k, slope, share_slope, w):  # pragma: no cover - compiled
     """From slopes in log means to weighted slopes in raw outputs, in place."""
     if softmax:
@@ -271,7 +294,7 @@ def _to_raw(softmax, out, e, k, slope, share_slope, w):  # pragma: no cover - co
             slope[gene] = w * slope[gene] if out[gene] < _MAX_LOG_SHARE else _ZERO
 
 
-@compiled
+@inlined
 def _gamma_terms(count, theta):  # pragma: no cover - compiled
     """Log of [Gamma(count + theta) / (Gamma(theta) count!)], and its slope in log theta."""
     if count == 1.0:
@@ -287,7 +310,7 @@ def _gamma_terms(count, theta):  # pragma: no cover - compiled
     return value, theta * (_digamma(count + theta) - _digamma(theta))
 
 
-@compiled
+@inlined
 def _digamma(x):  # pragma: no cover - compiled
     """Slope of the log of the gamma function at x > 0: upwards to 10, then the asymptotic series."""
     shift = 0.0

@@ -23,7 +23,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 from latentcell import _devices
-from latentcell._compiled import compiled
+from latentcell._compiled import compiled, inlined
 from latentcell._sparse import SparseCells
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -155,7 +155,7 @@ def _numpy(values: Tensor) -> np.ndarray:
     return values.detach().contiguous().numpy()
 
 
-@compiled
+@inlined
 def _add_rows(row, start, end, indices, data, values):  # pragma: no cover - compiled
     """Add the rows of `values` that entries name, each times its entry, to `row`; eight at a time."""
     entry = start
