@@ -82,10 +82,9 @@ def bounds(ax: plt.Axes, table: pd.DataFrame) -> None:
     ax.set_xlim(0.1, ax.get_xlim()[1] * 3)
     ax.set_yticks(range(len(names)), list(names.values()))
     ax.set_title("A default run", loc="left", fontsize=10)
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(
-        handles, ["SCVI", "latentcell NB", "latentcell ZINB"], frameon=False, fontsize=7, loc="lower left"
-    )
+    ax.set_ylim(-0.5, len(names) - 0.1)
+    methods = ["SCVI", "latentcell NB", "ZINB"]
+    ax.legend(ax.containers[:3], methods, frameon=False, fontsize=7, loc="upper left", ncols=3)
 
 
 def main() -> None:
