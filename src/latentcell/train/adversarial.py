@@ -7,7 +7,9 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from latentcell._errors import ModelFileError
 from latentcell.nn.schedules import Schedule
+from latentcell.nn.shares import Shares
 
 from .guards import Names, check_finite, check_weights
 from .records import keep
@@ -21,8 +23,8 @@ class Adversaries(Protocol):
     def critic_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the critic (a scalar) and per-cell terms (cells) by name."""
 
-    def generator_loss(self, batch: Batch) -> Tensor:
-        """Loss of the generator (a scalar)."""
+    def generator_loss(self, batch: Batch, shares: Shares | None) -> Tensor:
+        """Loss of the generator (a scalar), which is held to the shares of kinds of cells."""
 
     def average(self) -> None:
         """Move the running mean of the generator's weights."""
@@ -55,6 +57,8 @@ class AdversarialPlan(pl.LightningModule):
         Adam's.
     watch
         Called at the end of an epoch; gives what the history keeps beside the losses.
+    shares
+        Kinds of cells that the generator is held to; None leaves all to the critic.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class AdversarialPlan(pl.LightningModule):
         lr_schedule: Schedule,
         betas: tuple[float, float],
         watch: Watch,
+        shares: Shares | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -77,6 +82,7 @@ class AdversarialPlan(pl.LightningModule):
         self.lr_schedule = lr_schedule
         self.betas = betas
         self.watch = watch
+        self.shares = shares
         self.records: list[dict[str, float]] = []
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
@@ -121,7 +127,8 @@ class AdversarialPlan(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the critic, and after every `n_critic` of them one of the generator."""
-        lr = self.lr * self.lr_schedule(self.progress)
+        factor = self.lr_schedule(self.progress)
+        lr = self.lr * factor
         of_critic, of_generator = cast(list[Any], self.optimizers())
         for optimizer in (of_critic, of_generator):
             for group in optimizer.param_groups:
@@ -133,7 +140,9 @@ class AdversarialPlan(pl.LightningModule):
         self._step += 1
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
-            loss = self.module.generator_loss(batch)
+            if self.shares is not None:
+                self.shares.pace = factor
+            loss = self.module.generator_loss(batch, self.shares)
             check_finite(loss, batch, {}, self._step, lr, lambda: self.names(batch_idx), cure=None)
             self._update(of_generator, loss)
             self.module.critic.requires_grad_(True)
@@ -157,6 +166,7 @@ class AdversarialPlan(pl.LightningModule):
             "run": self.run,
             "step": self._step,
             "seen": self.watch.seen,
+            "price": None if self.shares is None else self.shares.price,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -165,6 +175,17 @@ class AdversarialPlan(pl.LightningModule):
         self.records, self._step = list(kept["records"]), int(kept["step"])
         self.watch.seen = [list(figures) for figures in kept["seen"]]
         torch.set_rng_state(kept["rng"])
+        price = kept.get("price")
+        if price is None:  # begun without, or by a version that had none: it goes on so
+            self.shares = None
+            return
+        n_kinds = 0 if self.shares is None else len(self.shares.price)
+        if self.shares is None or len(price) != n_kinds:
+            raise ModelFileError(
+                f"the checkpoint is of another run: it has {len(price)} kinds of cells (n_kinds=) where this "
+                f"has {n_kinds}; go on with as many, or start anew with resume=False"
+            )
+        self.shares.price = price
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""

@@ -1,0 +1,74 @@
+"""Kinds of cells that a generator has to draw as often as they come, whatever its critic can see."""
+
+import torch
+from torch import Tensor
+
+RATE = 0.02
+"""Step of the multipliers, in units of the data's spread; a tenth of a kind's cells too few raise that of a
+kind of 4 % of the cells by half a unit in about a thousand steps."""
+SHARPNESS = 8.0
+"""Log odds of the own against the nearest other kind at a centre, where kinds are as far apart as the median."""
+
+
+class Shares:
+    r"""Lagrange multipliers that hold drawn cells to the mean memberships of real ones.
+
+    A cell belongs to kind k with :math:`\phi_k(x) = \mathrm{softmax}_k(-\|A^T x - c_k\|^2 / 2 \tau)`, of centres
+    c in some directions A. Any generator that draws like the data has
+    :math:`E\phi_k(\tilde x) = E\phi_k(x)`, so the constraint takes nothing from it, whatever the kinds are. Its
+    Lagrangian adds :math:`-\sum_k u_k \phi_k(\tilde x)` to the generator's loss, and the multipliers follow
+    what is missing (dual ascent):
+    :math:`u_k \leftarrow u_k + \eta\,(E\phi_k(x) - \bar\phi_k) / \sqrt{E\phi_k(x)}`, by the mean
+    :math:`\bar\phi` of a batch of drawn cells; the root gives all kinds equally noisy steps. They add up over
+    batches, as a critic, which forgets within a few steps and whose slope is held, does not. The gradient of
+    :math:`\phi` is large between kinds and vanishes within them: cells between a kind that is drawn too
+    seldom and its neighbours move to it, others stay with the critic.
+
+    Parameters
+    ----------
+    center
+        Of the cells (features).
+    axes
+        Directions A (features x directions).
+    centers
+        Of the kinds (kinds x directions), at least two that differ.
+    scale
+        Distance that multipliers are in units of: what a unit of the critic is worth.
+
+    Attributes
+    ----------
+    target
+        Mean membership of real cells (kinds); set it before use.
+    price
+        The multipliers (kinds), in units of `scale`.
+    pace
+        Factor of their steps.
+
+    References
+    ----------
+    Boyd et al., Distributed optimization and statistical learning via the alternating direction method of
+    multipliers, 2011, section 2.1, `doi:10.1561/2200000016 <https://doi.org/10.1561/2200000016>`__.
+    """
+
+    def __init__(self, center: Tensor, axes: Tensor, centers: Tensor, scale: float) -> None:
+        self.center, self.axes, self.centers, self.scale = center, axes, centers, scale
+        apart = torch.cdist(centers, centers).fill_diagonal_(torch.inf).min(1).values
+        self.width = float(apart.square().median()) / (2 * SHARPNESS)
+        self.target = torch.full((len(centers),), 1 / len(centers))
+        self.price = torch.zeros(len(centers))
+        self.pace = 1.0
+
+    def membership(self, features: Tensor) -> Tensor:
+        """How much each cell belongs to each kind (cells x kinds), of cells x features; more may follow."""
+        seen = features[:, : len(self.center)].float()
+        center, axes, centers = (part.to(seen.device) for part in (self.center, self.axes, self.centers))
+        squares = torch.cdist((seen - center) @ axes, centers).square()
+        return torch.softmax(-squares / (2 * self.width), dim=1)
+
+    def reward(self, features: Tensor) -> Tensor:
+        """What drawn cells (cells x features) earn on average (a scalar); then the multipliers move."""
+        found = self.membership(features).mean(0)
+        earned = self.scale * (self.price.to(found.device) * found).sum()
+        lacking = (self.target - found.detach().cpu()) / self.target.clamp(min=1e-6).sqrt()
+        self.price = self.price + self.pace * RATE * lacking
+        return earned
