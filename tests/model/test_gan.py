@@ -67,11 +67,6 @@ def small():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="the rarest group is drawn a third too seldom, where a quarter is the bound",
-    raises=AssertionError,
-    strict=True,
-)
 @pytest.mark.parametrize("kind", ["counts", "values"])
 def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
     adata = eight_groups(kind)
@@ -82,8 +77,6 @@ def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
     drawn = np.bincount(group_of(new.toarray() if sparse.issparse(new) else new), minlength=8) / 8000
     real = np.bincount(group_of(adata.X.toarray() if kind == "counts" else adata.X), minlength=8) / 2000
     np.testing.assert_allclose(drawn, real, rtol=0.25)
-    history = model.history["lowest_coverage_train"]["lowest_coverage_train"]
-    assert history.iloc[-5:].mean() > LOST
 
 
 def test_cells_of_a_label_are_of_its_group():
@@ -227,7 +220,7 @@ def test_a_resumed_run_goes_on_with_its_multipliers(tmp_path):
     assert plan.shares.price.abs().min() > 0
     assert len(plan.shares.price) == 16
     kept = read_checkpoint(tmp_path / "part" / CHECKPOINT)["latentcell"]["price"]
-    torch.testing.assert_close(kept, again.shares.price)
+    torch.testing.assert_close(kept, [again.shares.price, again.shares.lacking])
     _, last = run_of(adata, tmp_path / "part", 4, resume=True)  # nothing is left to do
     torch.testing.assert_close(last.shares.price, again.shares.price)
 
@@ -243,7 +236,7 @@ def test_a_run_that_was_begun_without_kinds_goes_on_without(tmp_path):
 def test_another_number_of_kinds_is_another_run(tmp_path, n_kinds):
     adata = eight_groups("values", 200)
     run_of(adata, tmp_path, 2)
-    with pytest.raises(ModelFileError, match=f"it has 16 kinds of cells .* where this has {n_kinds}"):
+    with pytest.raises(ModelFileError, match=f"it has 16 kinds of cells .* where this has {n_kinds};"):
         run_of(adata, tmp_path, 3, n_kinds=n_kinds, resume=True)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentcell.nn.shares import RATE, SHARPNESS, Shares
+from latentcell.nn.shares import DAMPING, MEMORY, RATE, SHARPNESS, Shares
 
 CENTERS = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
 
@@ -39,11 +39,15 @@ def test_at_a_centre_the_odds_are_as_said():
 
 def test_the_reward_is_at_the_prices_before_the_step_and_the_step_is_what_is_lacking():
     price, target = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([0.5, 0.3, 0.2])
-    shares = make_shares(price=price, target=target, pace=0.5)
+    recent = torch.tensor([0.1, 0.2, -0.1])
+    shares = make_shares(price=price, target=target, pace=0.5, lacking=recent)
     cells = torch.randn(30, 4, generator=torch.Generator().manual_seed(1)) * 3
     found = shares.membership(cells).mean(0)
-    torch.testing.assert_close(shares.reward(cells), 5.0 * (price * found).sum())
-    torch.testing.assert_close(shares.price, price + 0.5 * RATE * (target - found) / target.sqrt())
+    earned = 5.0 * ((price + RATE * DAMPING * recent) * found).sum()
+    lacking = (target - found) / target.sqrt()
+    torch.testing.assert_close(shares.reward(cells), earned)
+    torch.testing.assert_close(shares.price, price + 0.5 * RATE * lacking)
+    torch.testing.assert_close(shares.lacking, recent * (1 - 1 / MEMORY) + lacking / MEMORY)
 
 
 def test_no_price_moves_where_all_shares_are_right():

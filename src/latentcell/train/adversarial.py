@@ -9,12 +9,22 @@ from torch import Tensor
 
 from latentcell._errors import ModelFileError
 from latentcell.nn.schedules import Schedule
-from latentcell.nn.shares import Shares
 
 from .guards import Names, check_finite, check_weights
 from .records import keep
 
 Batch = dict[str, Tensor]
+
+
+class Multipliers(Protocol):
+    """What holds drawn cells to some means of real ones (see :class:`latentcell.nn.shares.Shares`)."""
+
+    price: Tensor
+    """The multipliers, which a resumed run needs."""
+    lacking: Tensor
+    """Recent mean of what is missing, which it needs too."""
+    pace: float
+    """Factor of their steps."""
 
 
 class Adversaries(Protocol):
@@ -23,7 +33,7 @@ class Adversaries(Protocol):
     def critic_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the critic (a scalar) and per-cell terms (cells) by name."""
 
-    def generator_loss(self, batch: Batch, shares: Shares | None) -> Tensor:
+    def generator_loss(self, batch: Batch, shares: Multipliers | None) -> Tensor:
         """Loss of the generator (a scalar), which is held to the shares of kinds of cells."""
 
     def average(self) -> None:
@@ -71,7 +81,7 @@ class AdversarialPlan(pl.LightningModule):
         lr_schedule: Schedule,
         betas: tuple[float, float],
         watch: Watch,
-        shares: Shares | None = None,
+        shares: Multipliers | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -166,7 +176,7 @@ class AdversarialPlan(pl.LightningModule):
             "run": self.run,
             "step": self._step,
             "seen": self.watch.seen,
-            "price": None if self.shares is None else self.shares.price,
+            "price": None if self.shares is None else [self.shares.price, self.shares.lacking],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -180,12 +190,12 @@ class AdversarialPlan(pl.LightningModule):
             self.shares = None
             return
         n_kinds = 0 if self.shares is None else len(self.shares.price)
-        if self.shares is None or len(price) != n_kinds:
+        if self.shares is None or len(price[0]) != n_kinds:
             raise ModelFileError(
-                f"the checkpoint is of another run: it has {len(price)} kinds of cells (n_kinds=) where this "
-                f"has {n_kinds}; go on with as many, or start anew with resume=False"
+                f"the checkpoint is of another run: it has {len(price[0])} kinds of cells (n_kinds=) where "
+                f"this has {n_kinds}; go on with as many, or start anew with resume=False"
             )
-        self.shares.price = price
+        self.shares.price, self.shares.lacking = price
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""
