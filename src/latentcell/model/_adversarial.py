@@ -123,7 +123,7 @@ class AbstractAdversarial(AbstractGenerator):
         lr: float | None = None,
         lr_schedule: Schedule | None = None,
         n_critic: int | None = None,
-        n_kinds: int = 16,
+        n_kinds: int = 0,
         precision: Any = None,
         checkpoint_dir: str | os.PathLike | None = None,
         resume: bool = False,
@@ -158,9 +158,10 @@ class AbstractAdversarial(AbstractGenerator):
         n_critic
             Steps of the critic for each of the generator; default: the model's.
         n_kinds
-            Clusters of the training cells (k-means in 20 principal components) that are drawn as often as
-            they come, by a term in the generator's loss; 0 leaves that to the critic, which makes rare kinds
-            too rare. A tenth of the cells on small data.
+            Clusters of the training cells (k-means in 20 principal components) that a term in the generator's
+            loss holds to the share they have (:class:`latentcell.nn.shares.Shares`), fewer on small data; 16
+            was measured. 0, the default, leaves shares to the critic, with which rare kinds come out too
+            rare.
         precision
             Lightning's: ``"32-true"`` (default), ``"bf16-mixed"``, ``"16-mixed"``.
         checkpoint_dir, resume, seed, enable_progress_bar
