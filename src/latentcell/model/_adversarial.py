@@ -159,8 +159,8 @@ class AbstractAdversarial(AbstractGenerator):
             Steps of the critic for each of the generator; default: the model's.
         n_kinds
             Clusters of the training cells (k-means in 20 principal components) that a term in the generator's
-            loss holds to the share they have (:class:`latentcell.nn.shares.Shares`), fewer on small data; 16
-            was measured. 0, the default, leaves shares to the critic, with which rare kinds come out too
+            loss holds to the share they have (``latentcell.nn.shares``), fewer on small data; 16 was
+            measured. 0, the default, leaves shares to the critic, with which rare kinds come out too
             rare.
         precision
             Lightning's: ``"32-true"`` (default), ``"bf16-mixed"``, ``"16-mixed"``.
