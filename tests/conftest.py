@@ -1,5 +1,7 @@
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +26,14 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _agg() -> None:
     matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left() -> Iterator[None]:
+    """Figures that a test leaves open would be those of the tests after it, in the end too many."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,10 @@ from scipy import sparse
 
 import latentcell as lc
 from latentcell._errors import DataError, ModeCollapseWarning, ModelFileError, TrainingDivergedError
+from latentcell.model._kinds import shares_of
 from latentcell.model._watch import COLLAPSED, LOST, Watch
+from latentcell.train.checkpoints import read_checkpoint
+from latentcell.train.run import CHECKPOINT
 
 SHARES = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.06, 0.04])
 """Of 8 groups, which have 3 of 24 genes each."""
@@ -63,24 +66,40 @@ def small():
 # --- what is drawn ---
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(
-    reason="the rarest group is drawn a third too seldom, where a quarter is the bound",
-    raises=AssertionError,
-    strict=True,
-)
-@pytest.mark.parametrize("kind", ["counts", "values"])
-def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
+def draws_in_their_proportions(kind, **fit):
+    """Fails unless each of eight groups is drawn as often as it comes, within a quarter.
+
+    Returns the coverage of the cluster that is covered least, in the last epochs.
+    """
     adata = eight_groups(kind)
     with warnings.catch_warnings():  # which says what is asserted here in figures
         warnings.simplefilter("ignore", ModeCollapseWarning)
-        model = trained(lc.model.GAN, adata)
+        model = trained(lc.model.GAN, adata, fit=fit)
     new = model.generate(8000, seed=1).X
     drawn = np.bincount(group_of(new.toarray() if sparse.issparse(new) else new), minlength=8) / 8000
     real = np.bincount(group_of(adata.X.toarray() if kind == "counts" else adata.X), minlength=8) / 2000
     np.testing.assert_allclose(drawn, real, rtol=0.25)
-    history = model.history["lowest_coverage_train"]["lowest_coverage_train"]
-    assert history.iloc[-5:].mean() > LOST
+    return model.history["lowest_coverage_train"]["lowest_coverage_train"].iloc[-5:].mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["counts", "values"])
+def test_all_of_eight_groups_are_drawn_in_their_proportions_if_held_to_them(kind):
+    draws_in_their_proportions(kind, n_kinds=16)
+
+
+TOO_RARE = pytest.mark.xfail(
+    reason="the critic alone draws the rarest group of counts at .66 of its share, where .75 is the bound; "
+    "n_kinds=16 keeps it, and is no default as groups of 1 to 3 % can still be outside",
+    raises=AssertionError,
+    strict=True,
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [pytest.param("counts", marks=TOO_RARE), "values"])
+def test_all_of_eight_groups_are_drawn_in_their_proportions(kind):
+    assert draws_in_their_proportions(kind) > LOST
 
 
 def test_cells_of_a_label_are_of_its_group():
@@ -205,6 +224,77 @@ def test_a_resumed_run_knows_what_was_seen(tmp_path):
     assert seen[1][:2] == seen[0]
 
 
+def run_of(adata, folder, epochs, **fit):
+    """A small run with checkpoints, and the plan that it had."""
+    lc.model.GAN.setup_anndata(adata)
+    model, plans = lc.model.GAN(adata, n_latent=2, hidden=(4,), critic_hidden=(4,)), []
+    run = model._run
+    model._run = lambda plan, *args, **kwargs: (plans.append(plan), run(plan, *args, **kwargs))
+    told = {"accelerator": "cpu", "enable_progress_bar": False, "checkpoint_dir": folder}
+    model.train(epochs, **told, **({"n_kinds": 16} | fit))
+    return model, plans[0]
+
+
+def test_a_resumed_run_goes_on_with_its_multipliers(tmp_path):
+    adata = eight_groups("values", 200)
+    _, plan = run_of(adata, tmp_path / "whole", 4)
+    run_of(adata, tmp_path / "part", 2)
+    _, again = run_of(adata, tmp_path / "part", 4, resume=True)
+    assert plan.shares.price.abs().min() > 0
+    assert len(plan.shares.price) == 16
+    kept = read_checkpoint(tmp_path / "part" / CHECKPOINT)["latentcell"]["price"]
+    torch.testing.assert_close(kept, [again.shares.price, again.shares.lacking])
+    _, last = run_of(adata, tmp_path / "part", 4, resume=True)  # nothing is left to do
+    torch.testing.assert_close(last.shares.price, again.shares.price)
+
+
+def test_a_run_that_was_begun_without_kinds_goes_on_without(tmp_path):
+    adata = eight_groups("values", 200)
+    run_of(adata, tmp_path, 2, n_kinds=0)
+    _, plan = run_of(adata, tmp_path, 3, resume=True)
+    assert plan.shares is None
+
+
+@pytest.mark.parametrize("n_kinds", [0, 5])
+def test_another_number_of_kinds_is_another_run(tmp_path, n_kinds):
+    adata = eight_groups("values", 200)
+    run_of(adata, tmp_path, 2)
+    with pytest.raises(ModelFileError, match=f"it has 16 kinds of cells .* where this has {n_kinds};"):
+        run_of(adata, tmp_path, 3, n_kinds=n_kinds, resume=True)
+
+
+# --- kinds that are held to their shares ---
+
+
+@pytest.mark.parametrize("kind", ["counts", "values"])
+def test_kinds_of_real_cells_are_parts_of_the_groups_and_have_their_shares(kind):
+    adata = eight_groups(kind)
+    lc.model.GAN.setup_anndata(adata)
+    model = lc.model.GAN(adata, hidden=(4,), critic_hidden=(4,))
+    cells = model._training_cells()
+    shares = shares_of(model.module, cells, np.arange(2000), 16, seed=0)
+    batch = cells.batch(np.arange(2000))
+    features = model.module.features(batch["X"], model.module.library(batch), batch)
+    found = shares.membership(features).numpy()
+    np.testing.assert_allclose(shares.target, found.mean(0), atol=1e-4)
+    groups = group_of(batch["X"].numpy())
+    of_group = np.stack([found[groups == group].mean(0) for group in range(8)])  # 8 x kinds
+    assert len(of_group.T) == 16
+    main = of_group.argmax(0)
+    assert set(main) == set(range(8))
+    shared = [shares.target[main == group].sum() for group in range(8)]
+    np.testing.assert_allclose(shared, np.bincount(groups) / 2000, rtol=0.05)
+
+
+def test_cells_that_are_all_alike_have_no_kinds():
+    adata = ad.AnnData(np.ones((100, 5), np.float32) * 2.5)
+    lc.model.GAN.setup_anndata(adata)
+    model = lc.model.GAN(adata, hidden=(4,), critic_hidden=(4,))
+    assert shares_of(model.module, model._training_cells(), np.arange(100), 16, seed=0) is None
+    assert shares_of(model.module, model._training_cells(), np.arange(15), 16, seed=0) is None  # too few
+    model.train(2, accelerator="cpu", enable_progress_bar=False, n_kinds=16)
+
+
 def test_another_number_of_critic_steps_is_another_run(tmp_path):
     adata = eight_groups("values", 200)
     lc.model.GAN.setup_anndata(adata)
@@ -314,6 +404,13 @@ def test_arguments_of_training_out_of_range_are_refused(arguments):
     lc.model.GAN.setup_anndata(adata)
     with pytest.raises(DataError, match="batch_size must be at least 2, max_epochs and n_critic 1"):
         lc.model.GAN(adata).train(**arguments)
+
+
+def test_less_than_no_kinds_are_refused():
+    adata = eight_groups("values", 50)
+    lc.model.GAN.setup_anndata(adata)
+    with pytest.raises(DataError, match="n_kinds must be 0 or more, got -1"):
+        lc.model.GAN(adata).train(n_kinds=-1)
 
 
 def test_a_run_without_a_step_of_the_generator_is_refused():

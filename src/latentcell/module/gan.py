@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from latentcell.nn.counts import CountLikelihood, NegativeBinomial, Poisson
 from latentcell.nn.critics import Critic, GeneratorBody, gradient_penalty, straight_through_counts
 from latentcell.nn.mlp import MLP
+from latentcell.nn.shares import Shares
 
 from .autoencoder import Batch, Covariates
 
@@ -251,12 +252,16 @@ class GAN(nn.Module):
         terms = {"critic_gap": gap, "gradient_norm": norms, "gradient_penalty": (norms - 1).square()}
         return loss, terms
 
-    def generator_loss(self, batch: Batch) -> Tensor:
-        r"""Loss of the generator (a scalar): :math:`-E D(\tilde x)`, at depth and covariates of the batch."""
+    def generator_loss(self, batch: Batch, shares: Shares | None = None) -> Tensor:
+        r"""Loss of the generator (a scalar): :math:`-E D(\tilde x)`, at depth and covariates of the batch.
+
+        With `shares`, less what the drawn cells earn for the kinds that are drawn too seldom.
+        """
         library = self.library(batch)
         z = self._noise(library)
         generated = self.features(self.draw(z, batch, library), library, batch)
-        return -self.critic(generated, self._labels(batch)).mean()
+        loss = -self.critic(generated, self._labels(batch)).mean()
+        return loss if shares is None else loss - shares.reward(generated)
 
     @torch.no_grad()
     def average(self) -> None:

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from latentcell._errors import ModelFileError
 from latentcell.nn.schedules import Schedule
 
 from .guards import Losses, check_weights
@@ -16,14 +17,25 @@ from .records import keep
 Batch = dict[str, Tensor]
 
 
+class Multipliers(Protocol):
+    """What holds drawn cells to some means of real ones (see :class:`latentcell.nn.shares.Shares`)."""
+
+    price: Tensor
+    """The multipliers, which a resumed run needs."""
+    lacking: Tensor
+    """Recent mean of what is missing, which it needs too."""
+    pace: float
+    """Factor of their steps."""
+
+
 class Adversaries(Protocol):
     """What a module must offer to be trained by :class:`AdversarialPlan`."""
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the critic (a scalar) and per-cell terms (cells) by name."""
 
-    def generator_loss(self, batch: Batch) -> Tensor:
-        """Loss of the generator (a scalar)."""
+    def generator_loss(self, batch: Batch, shares: Multipliers | None) -> Tensor:
+        """Loss of the generator (a scalar), which is held to the shares of kinds of cells."""
 
     def average(self) -> None:
         """Move the running mean of the generator's weights."""
@@ -56,6 +68,8 @@ class AdversarialPlan(pl.LightningModule):
         Adam's.
     watch
         Called at the end of an epoch; gives what the history keeps beside the losses.
+    shares
+        Kinds of cells that the generator is held to; None leaves all to the critic.
     """
 
     def __init__(
@@ -68,6 +82,7 @@ class AdversarialPlan(pl.LightningModule):
         lr_schedule: Schedule,
         betas: tuple[float, float],
         watch: Watch,
+        shares: Multipliers | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -78,6 +93,7 @@ class AdversarialPlan(pl.LightningModule):
         self.lr_schedule = lr_schedule
         self.betas = betas
         self.watch = watch
+        self.shares = shares
         self.records: list[dict[str, float]] = []
         self.run: dict[str, Any] = {}
         self.on_epoch: Callable[[int], None] | None = None
@@ -122,7 +138,8 @@ class AdversarialPlan(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the critic, and after every `n_critic` of them one of the generator."""
-        lr = self.lr * self.lr_schedule(self.progress)
+        factor = self.lr_schedule(self.progress)
+        lr = self.lr * factor
         of_critic, of_generator = cast(list[Any], self.optimizers())
         for optimizer in (of_critic, of_generator):
             for group in optimizer.param_groups:
@@ -135,7 +152,9 @@ class AdversarialPlan(pl.LightningModule):
         if self._step % self.n_critic == 0:
             self.module.critic.requires_grad_(False)
             try:
-                loss = self.module.generator_loss(batch)
+                if self.shares is not None:
+                    self.shares.pace = factor
+                loss = self.module.generator_loss(batch, self.shares)
                 self.losses.take(loss, batch, {}, self._step, lr, batch_idx)
                 self._update(of_generator, loss)
             finally:  # the next run trains it too
@@ -161,6 +180,7 @@ class AdversarialPlan(pl.LightningModule):
             "step": self._step,
             "seen": self.watch.seen,
             **random_states(self),
+            "price": None if self.shares is None else [self.shares.price.cpu(), self.shares.lacking.cpu()],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -169,6 +189,18 @@ class AdversarialPlan(pl.LightningModule):
         self.records, self._step = list(kept["records"]), int(kept["step"])
         self.watch.seen = [list(figures) for figures in kept["seen"]]
         put_random_states_back(self, kept, len(self.records))
+        price = kept.get("price")
+        if price is None:  # begun without, or by a version that had none: it goes on so
+            self.shares = None
+            return
+        n_kinds = 0 if self.shares is None else len(self.shares.price)
+        if self.shares is None or len(price[0]) != n_kinds:
+            raise ModelFileError(
+                f"the checkpoint is of another run: it has {len(price[0])} kinds of cells (n_kinds=) where "
+                f"this has {n_kinds}; go on with as many, or start anew with resume=False"
+            )
+        self.shares.to(torch.device("cpu"))  # until a step says where it is
+        self.shares.price, self.shares.lacking = price
 
     def put_weights_back(self) -> None:
         """Return to the weights of the last whole epoch, which a diverged batch cannot have touched."""
