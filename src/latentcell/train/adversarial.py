@@ -27,6 +27,9 @@ class Multipliers(Protocol):
     pace: float
     """Factor of their steps."""
 
+    def to(self, device: torch.device) -> None:
+        """Have them on a device."""
+
 
 class Adversaries(Protocol):
     """What a module must offer to be trained by :class:`AdversarialPlan`."""
