@@ -6,8 +6,9 @@
 One file per run is written to the folder, and a run whose file is there is not done again: the command can be
 stopped and started at will, and models that are added later join the others. `--table` prints what is there.
 
-Models are named by class of ``lc.model`` and trained at their defaults on counts of at most 2,000 variable
-genes (on log2 values of Yan, which are no counts), told the batch where there is one. Codes are judged by
+Models are named by class of ``lc.model`` and trained at their defaults (but for what `VARIANTS` sets) on
+counts of at most 2,000 variable genes (on log2 values of Yan, which are no counts), told the batch where there
+is one. Codes are judged by
 ``lc.tl.compare``: k-means with the true number of clusters on t-SNE, and Leiden at the resolution with the
 best NMI; clusters that a model finds by itself (SAUCIE, DESC) as they are. Purity is the share of a cell's 30
 nearest neighbours that are of its own batch; its chance value is the share of the batch in its label, so that
@@ -47,13 +48,16 @@ DATA = {
 }
 """Data sets and their batches."""
 BASELINES = ("PCA", "NMF", "SCVI")
-PRESETS = {"VAE (scvi)": ("VAE", "scvi")}
-"""Rows that are a preset of a class."""
+VARIANTS: dict[str, tuple[str, str | None, dict]] = {
+    "VAE (zinb)": ("VAE", None, {"gene_likelihood": "zinb"}),
+    "VAE (scvi)": ("VAE", "scvi", {}),
+}
+"""Rows that are a class with a preset or with arguments of its own."""
 MODELS = (
     *BASELINES,
     "AE",
     "VAE",
-    *PRESETS,
+    *VARIANTS,
     "VSC",
     "CVAE",
     "DisentangledVAE",
@@ -64,7 +68,7 @@ MODELS = (
     "DESC",
     "GAN",
 )
-COUNTS_ONLY = ("DCA", "SCVI", *PRESETS)
+COUNTS_ONLY = ("DCA", "SCVI", *VARIANTS)
 N_NEIGHBORS = 30
 
 
@@ -107,11 +111,12 @@ def embed(method: str, adata: ad.AnnData, groupby: str, batch_key: str | None, s
     """Codes, and clusters of the model's own or None."""
     if method in BASELINES:
         return baseline(method, adata, batch_key, seed), None
-    name, preset = PRESETS.get(method, (method, None))
+    name, preset, own = VARIANTS.get(method, (method, None, {}))
     Model = getattr(lc.model, name)
     keys = {"batch_key": batch_key} | ({"labels_key": groupby} if method == "CVAE" else {})
     Model.setup_anndata(adata, **keys)
-    model = Model(adata, seed=seed) if preset is None else Model.from_preset(preset, adata, seed=seed)
+    arguments = {"seed": seed} | own
+    model = Model(adata, **arguments) if preset is None else Model.from_preset(preset, adata, **arguments)
     model.train(accelerator="cpu", enable_progress_bar=False)
     codes = model.project() if hasattr(model, "project") else model.get_latent_representation()
     return codes, model.get_clusters() if hasattr(model, "get_clusters") else None
@@ -158,7 +163,7 @@ def one_run(method: str, name: str, seed: int) -> dict:
 
 def is_possible(method: str, name: str) -> bool:
     """Whether the model is there (another version may have it) and takes the data."""
-    there = method in (*BASELINES, *PRESETS) or hasattr(lc.model, method)
+    there = method in (*BASELINES, *VARIANTS) or hasattr(lc.model, method)
     return there and not (name == "yan" and method in COUNTS_ONLY)
 
 
