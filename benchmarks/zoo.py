@@ -7,13 +7,13 @@ One file per run is written to the folder, and a run whose file is there is not 
 stopped and started at will, and models that are added later join the others. `--table` prints what is there.
 
 Models are named by class of ``lc.model`` and trained at their defaults (but for what `VARIANTS` sets) on
-counts of at most 2,000 variable genes (on log2 values of Yan, which are no counts), told the batch where there
-is one. Codes are judged by
-``lc.tl.compare``: k-means with the true number of clusters on t-SNE, and Leiden at the resolution with the
-best NMI; clusters that a model finds by itself (SAUCIE, DESC) as they are. Purity is the share of a cell's 30
-nearest neighbours that are of its own batch; its chance value is the share of the batch in its label, so that
-lower, down to chance, is better mixed. Each run is a process of its own, whose peak of memory and seconds of
-processor time for training and embedding (without loading libraries and data) are measured.
+counts of at most 2,000 variable genes (on log2 values of Yan, which are no counts), told the batch where
+there is one. Codes are judged by ``lc.tl.compare``: k-means with the true number of clusters on t-SNE, and
+Leiden at the resolution with the best NMI; clusters that a model finds by itself (SAUCIE, DESC) as they
+are; and k-means with the true number of clusters on the codes themselves. Purity is the share of a cell's
+30 nearest neighbours that are of its own batch; its chance value is the share of the batch in its label, so
+that lower, down to chance, is better mixed. Each run is a process of its own, whose peak of memory and
+seconds of processor time for training and embedding (without loading libraries and data) are measured.
 
 Reads the data sets from the folder that LATENTCELL_DATA names.
 """
