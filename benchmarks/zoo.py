@@ -137,6 +137,9 @@ def chance(labels: np.ndarray, batches: np.ndarray) -> float:
 def one_run(method: str, name: str, seed: int) -> dict:
     """Train, and judge the codes."""
     warnings.simplefilter("ignore")
+    lc.model.VAE  # noqa: B018  # libraries are loaded here, not where processor time is taken
+    if method == "SCVI":
+        import scvi  # noqa: F401
     adata, groupby = cells_of(name)
     batch_key = DATA[name]
     labels = adata.obs[groupby].astype(str).to_numpy()
@@ -187,7 +190,9 @@ def report(folder: Path) -> None:
         if own.empty:
             continue
         cells = own.groupby(["model", "measure"])["value"].agg(["mean", "std"])
-        text = cells["mean"].map("{:.3f}".format) + " ± " + cells["std"].fillna(0).map("{:.3f}".format)
+        text = cells["mean"].map("{:.3f}".format) + cells["std"].map(" ± {:.3f}".format).where(
+            cells["std"].notna(), ""
+        )
         wide = text.unstack("measure").reindex([model for model in MODELS if model in set(own["model"])])
         wide.insert(0, "seeds", own.groupby("model")["seed"].nunique())
         print(f"\n{name}\n{wide.fillna('-').to_string()}")

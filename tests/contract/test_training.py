@@ -95,6 +95,22 @@ def test_sparse_and_dense_cells_train_alike(make, Model, any_data, any_likelihoo
             np.testing.assert_allclose(curve, second.history[name], rtol=3e-3, atol=1e-4, err_msg=name)
 
 
+def test_a_model_trained_in_double_precision_is_saved_and_used_as_any(
+    make, Model, any_data, any_likelihood, cells, tmp_path
+):
+    model = make.train(Model, cells, train_arguments={"precision": "64-true"})
+    assert {weights.dtype for weights in model.module.parameters()} == {torch.float32}
+    codes = model.get_latent_representation()
+    assert codes.dtype == np.float32
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model", cells)
+    np.testing.assert_array_equal(loaded.get_latent_representation(), codes)
+    drawn, again = model.generate(5), loaded.generate(5)
+    np.testing.assert_array_equal(
+        *(new.X.toarray() if sparse.issparse(new.X) else new.X for new in (drawn, again))
+    )
+
+
 @pytest.mark.parametrize("precision", ["16-true", "bf16-true"])
 def test_weights_in_half_precision_are_refused(make, Model, cells, precision):
     with pytest.raises(DataError, match="bf16-mixed"):

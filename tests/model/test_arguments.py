@@ -9,6 +9,7 @@ import pytest
 import latentcell as lc
 from latentcell._errors import DataError
 from latentcell.model._arguments import check_arguments, own_params
+from latentcell.nn.schedules import Linear
 from latentcell.testing._cells import make_cells
 
 
@@ -65,3 +66,22 @@ def test_models_are_saved_with_any_of_them(hidden, tmp_path):
     loaded = lc.model.AE.load(tmp_path / "model", adata)
     assert loaded.params["hidden"] == (8, 4)
     np.testing.assert_array_equal(loaded.get_latent_representation(), model.get_latent_representation())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"beta": np.nan}, "beta must be finite"),
+        ({"beta": np.inf}, "beta must be finite"),
+        ({"beta": -1.0}, "beta must be 0 or more throughout training"),
+        ({"beta": Linear(1.0, -1.0)}, "beta must be 0 or more throughout training"),
+        ({"beta": Linear(1.0, np.nan)}, "beta must be finite"),
+        ({"dropout": np.nan}, "dropout must be finite"),
+        ({"gene_scale": np.inf}, "gene_scale must be finite"),
+    ],
+)
+def test_numbers_that_no_training_could_use_are_refused_at_once(wrong, message):
+    adata = make_cells()
+    lc.model.VAE.setup_anndata(adata, layer="log")
+    with pytest.raises(DataError, match=message):
+        lc.model.VAE(adata, **wrong)

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import NearestNeighbors
 
 import latentcell as lc
-from latentcell._errors import DataError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell.model._leiden import leiden
 
 CLUSTERED = [lc.model.SAUCIE, lc.model.DESC]
@@ -164,6 +164,11 @@ def test_more_clusters_than_room_are_an_error_that_says_what_to_do():
     model = lc.model.DESC(adata, hidden=(16,), max_clusters=1)
     with pytest.raises(DataError, match="lower resolution or raise max_clusters"):
         model.train(20, enable_progress_bar=False, accelerator="cpu")
+    # what is there can be used, what is not says so
+    assert model.generate(5).shape == (5, 40)
+    for get in (model.get_clusters, model.get_cluster_probabilities):
+        with pytest.raises(NotTrainedError, match="no clusters were found: raise max_clusters"):
+            get()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +177,8 @@ def test_more_clusters_than_room_are_an_error_that_says_what_to_do():
         (lc.model.DESC, {"clusters_from": 1.0}),
         (lc.model.DESC, {"rounds": 0}),
         (lc.model.DESC, {"resolution": 0.0}),
+        (lc.model.DESC, {"n_neighbors": 0}),
+        (lc.model.DESC, {"max_clusters": 0}),
         (lc.model.SAUCIE, {"n_units": 0}),
         (lc.model.SAUCIE, {"n_units": 17}),
         (lc.model.SAUCIE, {"bandwidth": 0.0}),
@@ -182,6 +189,25 @@ def test_arguments_out_of_range_are_refused(Model, wrong):
     Model.setup_anndata(adata)
     with pytest.raises(DataError, match=next(iter(wrong))):
         Model(adata, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"valley": "a"}, {"valley": 0}, {"min_cells": "a"}, {"min_cells": np.nan}, {"min_cells": -1}]
+)
+def test_what_says_nothing_about_joining_is_refused(models, wrong):
+    with pytest.raises(DataError, match=next(iter(wrong))):
+        models[lc.model.SAUCIE][1].get_clusters(**wrong)
+
+
+def test_a_desc_that_was_too_short_for_all_rounds_looks_again():
+    adata = cells(120)
+    lc.model.DESC.setup_anndata(adata)
+    model = lc.model.DESC(adata, hidden=(16,), rounds=3)
+    starts = []
+    for epochs in (1, 12, 12):
+        model.train(epochs, enable_progress_bar=False, accelerator="cpu")
+        starts.append(int(model._centroids.n_starts))
+    assert starts == [1, 3, 3]
 
 
 def test_saucie_mixes_batches_and_keeps_groups():

@@ -91,7 +91,7 @@ def test_the_weight_follows_its_schedule():
     [
         ({"n_components": 0}, "n_components must be at least 1, got 0"),
         ({"perplexity": 0.5}, "perplexity must be at least 1, got 0.5"),
-        ({"neighbors": -1.0}, "neighbors must be 0 or more, or a schedule, got -1"),
+        ({"neighbors": -1.0}, "neighbors must be 0 or more throughout training, got -1"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

@@ -87,3 +87,21 @@ def test_negative_values_are_named():
         DataError, match=r"holds negative values where none may be: cell 'cell3', gene 'gene4'"
     ):
         lc.model.VASC(cells)
+
+
+def test_cells_drawn_anew_are_values_like_the_data():
+    """The cross-entropy is a loss: its zero-inflated Bernoulli draws would be 0 or the largest value."""
+    model = build()
+    model.train(40, **FIXED)
+    drawn, values = model.posterior_predictive_sample().todense(), model.adata.layers["log"]
+    assert drawn.shape == values.shape
+    assert len(np.unique(drawn)) > 100
+    np.testing.assert_allclose(drawn.mean(), model.get_reconstruction().mean(), rtol=0.1)
+    np.testing.assert_allclose(drawn.std(axis=0).mean(), values.std(axis=0).mean(), rtol=0.25)
+
+
+def test_where_the_probability_of_loss_is_found():
+    model = build()
+    model.train(1, **FIXED)
+    with pytest.raises(DataError, match=r"has no dropout; see get_dropout_probability\(\)"):
+        model.get_denoised(which="dropout")

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import latentcell as lc
 from latentcell._errors import DataError
@@ -102,6 +103,9 @@ def test_generators_are_used_up_only_once(adata):
         ("X_good", "type", {}, r"groupby='type' is not a column of adata.obs \(there: group, parent_group\)"),
         ("X_good", "group", {"protocol": "louvain"}, "protocol='louvain' must be"),
         ("X_good", "group", {"seeds": []}, "must not be empty"),
+        ("X_good", "group", {"seeds": 0}, r"pass seeds=\[0\]"),
+        ("X_good", "group", {"seeds": [-1]}, "seeds must be whole numbers from 0"),
+        ({"a": np.full((60, 2), "b")}, "group", {}, "'a' holds <U1; it must hold numbers"),
     ],
 )
 def test_bad_input(adata, keys, groupby, arguments, message):
@@ -119,3 +123,24 @@ def test_tl_is_lazy():
     assert set(dir(lc.tl)) >= {"ae", "compare", "vae", "vsc"}
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = lc.tl.nothing
+
+
+def test_a_broken_embedding_is_named_with_its_cell(adata):
+    adata.obs_names = [f"cell {i}" for i in range(adata.n_obs)]
+    adata.obs["known"] = adata.obs["group"].astype(object)
+    adata.obs.loc["cell 3", "known"] = None  # does not shift what is named
+    adata.obsm["X_broken"] = adata.obsm["X_good"].copy()
+    adata.obsm["X_broken"][7, 1] = np.nan
+    with pytest.raises(
+        DataError, match=r"'X_broken' has values that are not finite, in 1 cells \(first: 'cell 7'\)"
+    ):
+        lc.tl.compare(adata, ["X_good", "X_broken"], "known", seeds=[0], **FAST)
+
+
+def test_sparse_embeddings_and_tables_are_embeddings_too(adata):
+    z = np.asarray(adata.obsm["X_good"])
+    keys = {"plain": z, "sparse": sparse.csr_matrix(z), "table": pd.DataFrame(z, index=adata.obs_names)}
+    table = lc.tl.compare(adata, keys, "group", protocol="leiden", seeds=[0], resolutions=[1.0])
+    wide = table.pivot_table(index="metric", columns="embedding", values="value")
+    for kind in ("sparse", "table"):
+        np.testing.assert_array_equal(wide[kind], wide["plain"])

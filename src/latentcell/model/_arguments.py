@@ -1,5 +1,6 @@
 """Arguments of a model's constructor: collected, and held against the kinds that it is annotated with."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -58,6 +59,10 @@ def check_arguments(model_class: type, given: Mapping[str, Any]) -> None:
         if kinds and not any(_is(value, kind) for kind in kinds):
             told = " or ".join(dict.fromkeys(_told(kind) for kind in kinds))
             raise DataError(f"{name} must be {told}, got {_short(value)}{_fix(name, value, kinds)}")
+        if float in kinds and not all(math.isfinite(number) for number in _numbers(value)):
+            raise DataError(f"{name} must be finite, got {_short(value)}")
+        if Callable in kinds and any(number < 0 for number in _numbers(value)):
+            raise DataError(f"{name} must be 0 or more throughout training, got {_short(value)}")
     if isinstance(seed := given.get("seed"), Integral) and not 0 <= int(seed) < _MOST:
         raise DataError(f"seed must be 0 or more, and below 2**63, got {seed}")
 
@@ -103,6 +108,13 @@ def _is(value: Any, kind: Any) -> bool:
         plain = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
         return plain and (kind is int or not isinstance(value, Integral) or abs(int(value)) < _MOST)
     return isinstance(value, kind)
+
+
+def _numbers(value: Any) -> list[float]:
+    """The value of a number; those of a schedule at both ends of training and halfway."""
+    if callable(value):
+        return [value(progress) for progress in (0.0, 0.5, 1.0)]
+    return [float(value)] if isinstance(value, Real) else []
 
 
 def _told(kind: Any) -> str:

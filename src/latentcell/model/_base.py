@@ -265,16 +265,18 @@ class AbstractModel(AbstractSetUp):
                 logger=logger,
             )
         finally:
-            self.module.eval()
+            self.module.eval().float()  # of precision "64-true" too: codes, files and draws are float32
             self.history_ = _history(plan.records)
             self.train_indices_, self.validation_indices_ = rows
             names = self._adata_or_own(None).obs_names
             self.trained_on_ = trained_on(names, rows, seed, monotonic() - start)
             self.is_trained_ = bool(plan.records) or self.is_trained_
             if self.is_trained_:
-                if self.module.free is None:
-                    self._after_training()
-                self.templates_ = self._remember(rows[0], seed)
+                try:
+                    if self.module.free is None:
+                        self._after_training()
+                finally:
+                    self.templates_ = self._remember(rows[0], seed)
         if interrupted:
             raise KeyboardInterrupt
 

@@ -260,18 +260,19 @@ class AbstractExpression(AbstractExpected):
         Returns
         -------
         Sparse array (cells x genes), or (cells x genes x samples) with several draws: counts at each cell's
-        depth, or values on the scale of the data. It is what ``scvi.criticism.PosteriorPredictiveCheck``
-        takes.
+        depth, or values on the scale of the data, with the noise of :meth:`generate`. It is what
+        ``scvi.criticism.PosteriorPredictiveCheck`` takes.
         """
         wanted, batches = self._wanted(gene_list), self._batches(transform_batch)
         if len(batches) > 1:
             raise DataError("transform_batch must be one batch here: draws of several cannot be averaged")
 
+        noise = self._templates().noise
+
         def draw(code: Code, batch: Batch) -> Tensor:
             there = in_batch(batch, batches[0])
             raw = self.module.decode_raw(code.z, there)
-            values = self.module.likelihood.distribution(raw, self.module.library(batch)).sample()
-            values = values[..., wanted]
+            values = noise.draw(self.module.likelihood, raw, self.module.library(batch))[..., wanted]
             return values if n_samples == 1 else values.movedim(0, -1)
 
         stream = self._stream(draw, adata, indices, batch_size, seed, n_samples)
@@ -317,7 +318,9 @@ class AbstractExpression(AbstractExpected):
             name = {"dispersion": "dispersions", "dropout": "dropout"}[which]
             parameters = self._parameters()
             if name not in parameters:
-                raise DataError(f"the likelihood {self.gene_likelihood!r} has no {which}")
+                own = which == "dropout" and hasattr(self, "get_dropout_probability")
+                hint = "; see get_dropout_probability()" if own else ""
+                raise DataError(f"the likelihood {self.gene_likelihood!r} has no {which}{hint}")
             if scale is not None or len(batches) > 1:
                 raise DataError(f"scale and several batches are for the mean; {which} has none")
 

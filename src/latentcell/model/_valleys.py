@@ -1,7 +1,12 @@
 """Which clusters are one: those with no valley of density between them."""
 
+from numbers import Integral, Real
+from typing import Any
+
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+
+from latentcell._errors import DataError
 
 N_NEIGHBORS = 30
 AT_MOST = 50_000  # cells that density is judged by
@@ -66,6 +71,14 @@ def merges(z: np.ndarray, clusters: np.ndarray, min_cells: int = 1) -> tuple[np.
         pairs.append((names[small], names[large]))
         heights.append(height)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2), np.array(heights, dtype=np.float32)
+
+
+def check_joining(min_cells: Any, valley: Any) -> None:
+    """Refuse what says nothing about which clusters to join (`DataError`)."""
+    if valley is not None and not (isinstance(valley, Real) and 0 < valley <= 1):
+        raise DataError(f"valley={valley!r} must be above 0 and at most 1, or None")
+    if min_cells is not None and not (isinstance(min_cells, Integral) and min_cells >= 0):
+        raise DataError(f"min_cells={min_cells!r} must be a whole number, 0 or more, or None")
 
 
 def _graph(z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -40,7 +40,8 @@ class AE(AbstractDeterministic):
     gene_likelihood
         ``"normal"`` or, to forgive outliers, ``"student_t"`` (any numbers); ``"bernoulli"`` (0 to 1);
         ``"nb"``, ``"poisson"`` or ``"zinb"`` (counts). ``"auto"`` chooses ``"normal"``, ``"bernoulli"`` or
-        ``"nb"`` by what the matrix holds and writes the choice to :attr:`gene_likelihood`.
+        ``"nb"`` by what the matrix holds and writes the choice to :attr:`gene_likelihood`. It never chooses
+        ``"zinb"``, for counts lost beyond sampling: let held-out cells decide (:meth:`VAE.get_elbo`).
     gene_scale
         Standard deviation of the normal likelihood: a number for all genes (mean squared error), or
         ``"gene"`` to learn one per gene.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from anndata import AnnData
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, NotTrainedError
 from latentcell.nn.counts import Dispersion
 from latentcell.nn.latents import Deterministic
 from latentcell.nn.mlp import Norm
@@ -28,8 +28,9 @@ class DESC(AbstractDeterministic):
 
     First an :class:`AE`. Then Leiden clusters of codes give centres :math:`\mu_j`, and to the loss is added
     :math:`KL(p_i \| q_i)` of soft assignments :math:`q_{ij} \propto (1 + \lVert z_i - \mu_j \rVert^2)^{-1}`
-    from the sharper :math:`p_{ij} \propto q_{ij}^2 / \sum_i q_{ij}`: cells move to the centre they are near
-    to, and what sets cells of one kind apart, such as their batch, fades. No number of clusters is given.
+    from the sharper :math:`p_{ij} \propto q_{ij}^2 / \sum_i q_{ij}`, with codes in units of their root mean
+    squared distance to a centre: cells move to the centre they are near to, and what sets cells of one kind
+    apart, such as their batch, fades. No number of clusters is given.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class DESC(AbstractDeterministic):
         Weight of the divergence, in nats per gene: a number or a schedule.
     clusters_from, rounds
         Share of training (0 to 1) after which clusters are looked for, and how many times from then on. A
-        second :meth:`train` goes on with those there are.
+        second :meth:`train` looks for those that the first was too short for, then keeps those there are.
     max_clusters
         Room for clusters; finding more is an error.
     gene_likelihood, gene_scale, dispersion, standardize_input, input_dropout, encode_covariates, seed
@@ -92,9 +93,12 @@ class DESC(AbstractDeterministic):
     ) -> None:
         super().__init__(adata, registry, own_params(locals()))
         check_units("n_latent and hidden", [n_latent, *hidden])
-        if not (0 <= clusters_from < 1 and min(rounds, n_neighbors, max_clusters) >= 1 and resolution > 0):
-            raise DataError("clusters_from must lie in [0, 1); rounds, n_neighbors, resolution be positive")
-        check_units("max_clusters", [max_clusters])
+        if not 0 <= clusters_from < 1:
+            raise DataError(f"clusters_from must lie in [0, 1), got {clusters_from}")
+        if not resolution > 0:
+            raise DataError(f"resolution must be above 0, got {resolution}")
+        for name in ("rounds", "n_neighbors", "max_clusters"):
+            check_units(name, [self.params[name]])
         self._centroids = Centroids(n_latent, max_clusters)
         self._assemble(
             Network.of(self.params),
@@ -110,6 +114,10 @@ class DESC(AbstractDeterministic):
 
         The highest of a row is the cell's confidence. Arguments: see :meth:`get_latent_representation`.
         """
+        if self.is_trained_ and not self._centroids.n_clusters:
+            raise NotTrainedError(
+                "no clusters were found: raise max_clusters, or lower resolution, and train"
+            )
         return self._map(lambda code, batch: self._centroids(code.mode).exp(), adata, indices, batch_size)
 
     def get_clusters(

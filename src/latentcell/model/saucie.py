@@ -21,7 +21,7 @@ from ._assembly import GeneLikelihood, Network
 from ._cells import Indices
 from ._deterministic import AbstractDeterministic
 from ._sound import check_units
-from ._valleys import merges
+from ._valleys import check_joining, merges
 
 RARE = 0.005  # share of the training cells that the binary code of a cluster must have
 
@@ -128,8 +128,7 @@ class SAUCIE(AbstractDeterministic):
         2). Two binary codes are one cluster unless the density of training cells falls below `valley` of the
         lower summit between them; None: each is one. Other arguments: see :meth:`get_latent_representation`.
         """
-        if valley is not None and not 0 < valley <= 1:
-            raise DataError(f"valley={valley} must be above 0 and at most 1, or None")
+        check_joining(min_cells, valley)
         codes = self._codes(lambda code, batch: self._layer.codes(code.mode), adata, indices, batch_size)
         min_cells = _least(int(self._layer.counts.sum())) if min_cells is None else min_cells
         return self._layer.clusters(min_cells, valley).cpu().numpy()[codes]

@@ -96,8 +96,6 @@ class SCVIS(AbstractValues):
         for name, value, least in (("n_components", n_components, 1), ("perplexity", perplexity, 1)):
             if not value >= least:
                 raise DataError(f"{name} must be at least {least}, got {value!r}")
-        if not callable(neighbors) and not neighbors >= 0:
-            raise DataError(f"neighbors must be 0 or more, or a schedule, got {neighbors!r}")
         self._assemble(
             Network.of(self.params),
             latent=lambda n_in: Gaussian(n_in, n_latent, head_sizes=head_sizes),
@@ -113,7 +111,10 @@ class SCVIS(AbstractValues):
     def get_log_likelihood(
         self, adata: AnnData | None = None, indices: Indices = None, batch_size: int | None = None
     ) -> np.ndarray:
-        """Log-likelihood of each cell's scores given its place on the map: low for cells unlike all others.
+        """Log-likelihood of each cell's scores given its place on the map: low for cells of no known kind.
+
+        Only what the principal axes hold is looked at. Axes and scales are fitted to the training cells, new
+        ones vary less along the last axes and score higher: compare new cells with held-out ones.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class SCVIS(AbstractValues):
 
         Returns
         -------
-        Array (cells), float32, nats; comparable between cells of one model, not between models.
+        Array (cells), float32, nats; not comparable between models, nor between training cells and others.
         """
         return -np.asarray(self.get_reconstruction_error(adata, indices, batch_size, return_mean=False))
 

@@ -33,7 +33,7 @@ def saucie(
     batch_key
         ``obs`` key of the batch, whose codes are drawn together.
     **model_args
-        Arguments of :class:`latentcell.model.SAUCIE`, e.g. ``information_dimension=0.2`` for fewer clusters.
+        Arguments of :class:`latentcell.model.SAUCIE`, e.g. ``information_dimension=0.4`` for fewer clusters.
 
     Returns
     -------

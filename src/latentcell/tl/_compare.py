@@ -1,11 +1,13 @@
 """Several embeddings, several seeds, one table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from latentcell import metrics
 from latentcell._errors import DataError, nearest
@@ -92,7 +94,11 @@ def compare(
     for name in protocols:
         if name not in ("kmeans_tsne", "leiden"):
             raise DataError(f"protocol={name!r} must be 'kmeans_tsne' or 'leiden'.")
+    if isinstance(seeds, Integral):
+        raise DataError(f"seeds must be several whole numbers, got {seeds}; pass seeds=[{seeds}].")
     seeds, resolutions = list(seeds), list(resolutions)
+    if not all(isinstance(seed, Integral) and 0 <= seed < 2**32 for seed in seeds):
+        raise DataError(f"seeds must be whole numbers from 0 to 2**32 - 1, got {seeds}.")
     if not protocols or not seeds:
         raise DataError("protocol and seeds must not be empty.")
     if groupby not in adata.obs:
@@ -149,7 +155,8 @@ def _embeddings(adata: AnnData, keys: Any) -> dict[str, list[np.ndarray]]:
         raise DataError("keys is empty; name at least one embedding.")
     found = {}
     for name, given in named.items():
-        runs = [given] if isinstance(given, str | np.ndarray) else list(given)
+        one = isinstance(given, str | np.ndarray | pd.DataFrame) or sparse.issparse(given)
+        runs = [given] if one else list(given)
         found[name] = [_array(adata, name, run) for run in runs]
         if not runs:
             raise DataError(f"The embedding {name!r} has no keys.")
@@ -164,9 +171,17 @@ def _array(adata: AnnData, name: str, run: Any) -> np.ndarray:
                 f"{nearest(run, adata.obsm)}"
             )
         run = adata.obsm[run]
-    z = np.asarray(run)
+    z = np.asarray(run.toarray() if sparse.issparse(run) else run)
     if z.ndim != 2 or len(z) != adata.n_obs:
         raise DataError(
             f"The embedding {name!r} has the shape {z.shape}; it must be {adata.n_obs} x dimensions."
+        )
+    if z.dtype.kind not in "biuf":
+        raise DataError(f"The embedding {name!r} holds {z.dtype}; it must hold numbers.")
+    broken = ~np.isfinite(z).all(axis=1)
+    if broken.any():
+        raise DataError(
+            f"The embedding {name!r} has values that are not finite, in {broken.sum()} cells "
+            f"(first: {adata.obs_names[broken.argmax()]!r}); leave the cells out or compute it anew."
         )
     return z

@@ -44,7 +44,8 @@ def scvis(
     ``obsm["X_scvis"]``
         Places on the map (cells x 2), float32; ``sc.pl.embedding(adata, "X_scvis")`` draws it.
     ``obs["scvis_log_likelihood"]``
-        Log-likelihood of each cell given its place, nats: low for cells unlike all others.
+        Log-likelihood of each cell given its place, nats; before new cells are compared with these, see
+        :meth:`latentcell.model.SCVIS.get_log_likelihood`.
     ``uns["scvis"]``
         Parameters, the likelihood in use, kind and layer of the matrix, final losses, versions.
 
