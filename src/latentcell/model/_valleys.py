@@ -1,6 +1,5 @@
 """Which clusters are one: those with no valley of density between them."""
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -75,9 +74,9 @@ def merges(z: np.ndarray, clusters: np.ndarray, min_cells: int = 1) -> tuple[np.
 
 def check_joining(min_cells: Any, valley: Any) -> None:
     """Refuse what says nothing about which clusters to join (`DataError`)."""
-    if valley is not None and not (isinstance(valley, Real) and 0 < valley <= 1):
+    if valley is not None and not (isinstance(valley, int | float | np.number) and 0 < valley <= 1):
         raise DataError(f"valley={valley!r} must be above 0 and at most 1, or None")
-    if min_cells is not None and not (isinstance(min_cells, Integral) and min_cells >= 0):
+    if min_cells is not None and not (isinstance(min_cells, int | np.integer) and min_cells >= 0):
         raise DataError(f"min_cells={min_cells!r} must be a whole number, 0 or more, or None")
 
 
