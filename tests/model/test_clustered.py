@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import latentcell as lc
 from latentcell._errors import DataError, NotTrainedError
+from latentcell.model import _leiden, desc
 from latentcell.model._leiden import leiden
 
 CLUSTERED = [lc.model.SAUCIE, lc.model.DESC]
@@ -146,6 +147,27 @@ def test_desc_has_clusters_after_a_run_too_short_for_them_and_after_best_weights
     again = lc.model.DESC(adata, hidden=(16,), self_training=1e4)
     again.train(12, early_stopping=True, enable_progress_bar=False, accelerator="cpu")
     assert again.get_cluster_probabilities().shape[1] >= 1
+
+
+def test_desc_looks_for_clusters_among_some_of_very_many_cells(monkeypatch):
+    monkeypatch.setattr(_leiden, "AT_MOST", 100)
+    seen = []
+
+    def watched(z, **how):
+        seen.append(len(z))
+        return leiden(z, **how)
+
+    monkeypatch.setattr(desc, "leiden", watched)
+    adata = cells()
+    model = trained(lc.model.DESC, adata, n_neighbors=10)
+    assert seen == [100, 100, 100]
+    assert adjusted_rand_score(adata.obs["group"], model.get_clusters()) > 0.95
+    some = _leiden.some_of(np.arange(300) + 5, seed=0)
+    assert len(set(some)) == 100
+    assert (np.diff(some) > 0).all()
+    assert some.min() >= 5
+    assert some.max() > 250
+    assert (some == _leiden.some_of(np.arange(300) + 5, seed=0)).all()
 
 
 def test_desc_goes_on_with_its_clusters_when_it_is_trained_again():

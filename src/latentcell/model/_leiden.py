@@ -6,6 +6,16 @@ import numpy as np
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
+AT_MOST = 50_000
+"""Cells that clusters are looked for among: time and memory of the graph grow with them."""
+
+
+def some_of(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of cells, a random `AT_MOST` of them in their order where there are more."""
+    if len(rows) <= AT_MOST:
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), AT_MOST, replace=False))]
+
 
 def leiden(z: np.ndarray, *, n_neighbors: int, resolution: float, seed: int) -> np.ndarray:
     """Cluster codes on their graph of shared neighbours.

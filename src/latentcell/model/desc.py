@@ -19,7 +19,7 @@ from ._arguments import own_params
 from ._assembly import GeneLikelihood, Network
 from ._cells import Indices
 from ._deterministic import AbstractDeterministic
-from ._leiden import leiden
+from ._leiden import leiden, some_of
 from ._sound import check_units
 
 
@@ -137,7 +137,7 @@ class DESC(AbstractDeterministic):
             self._find_clusters(self.train_indices_)
 
     def _find_clusters(self, rows: np.ndarray) -> None:
-        codes = self._codes_so_far(rows)
+        codes = self._codes_so_far(some_of(rows, self.params["seed"]))
         how = {name: self.params[name] for name in ("n_neighbors", "resolution", "seed")}
         found = leiden(codes.double().cpu().numpy(), **how)
         if found.max() >= self.params["max_clusters"]:
