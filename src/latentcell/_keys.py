@@ -78,6 +78,9 @@ def dropout(key_added: str) -> str:
 UNIT_PRIOR = "unit_prior"
 """In ``uns["<model>"]``: whether codes have a prior of variance 1, in whose units they are small or large."""
 
+WEIGHTS = "weights"
+"""In ``uns["<model>"]`` and in tables of a model's dimensions: a digest of the weights they are of."""
+
 RANK_LATENT_GENES = "rank_latent_genes"
 """``uns`` key of the genes that dimensions move, in the form of ``sc.tl.rank_genes_groups``."""
 

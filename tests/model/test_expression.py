@@ -12,7 +12,7 @@ from scvi.model.base import DifferentialComputation
 import latentcell as lc
 from latentcell._errors import DataError
 from latentcell.model import _streams
-from latentcell.model._differential import _called, _compare
+from latentcell.model._differential import _called, _compare, _mask
 
 
 def cells(n_cells=120, n_genes=12, seed=0):
@@ -389,6 +389,22 @@ def test_groups_sets_and_queries_agree(vae):
     for idx in (in_x, np.flatnonzero(in_x), "kind == 'x'"):
         table = vae.differential_expression(idx1=idx, n_samples_overall=100)
         np.testing.assert_array_equal(table["proba_de"], named["proba_de"])
+
+
+def test_a_query_means_cells_and_not_their_names():
+    obs = pd.DataFrame({"t": ["A", "B", "B", "A"]}, index=["c0", "c1", "c0", "c1"])  # as after concat
+    np.testing.assert_array_equal(_mask(obs, "t == 'A'", "idx1"), [True, False, False, True])
+
+
+def test_one_group_may_be_a_number_and_models_of_verbs_are_told_apart_by_passing_cells(vae):
+    cells = vae.adata.copy()
+    cells.obs["number"] = (cells.obs["kind"] == "x").astype(int)
+    named = vae.differential_expression(cells, groupby="kind", group1="x", n_samples_overall=50)
+    numbered = vae.differential_expression(cells, groupby="number", group1=1, n_samples_overall=50)
+    np.testing.assert_array_equal(numbered["proba_de"], named["proba_de"])
+    model = lc.tl.vae(vae.adata.copy(), max_epochs=1, n_latent=2, progress=False)
+    with pytest.raises(DataError, match=r"its columns are \[\]\..* pass the cells as adata="):
+        model.differential_expression(groupby="kind")
 
 
 def test_batch_correction_takes_the_batch_away(vae):

@@ -11,6 +11,7 @@ import latentcell as lc
 from latentcell._errors import DataError
 from latentcell.model import _generation, _sources, _streams, _templates
 from latentcell.model._mixture import fit_mixtures
+from latentcell.testing import make_cells
 
 QUICK = {"lr": 5e-3, "weight_decay": 0.0, "enable_progress_bar": False}
 
@@ -449,3 +450,26 @@ def test_labels_of_few_cells_borrow_the_common_spread():
     np.testing.assert_array_equal(mixture.means, [[9.0, 9.0, 9.0]])
     variance = np.diag(mixture.roots[0]) ** 2
     np.testing.assert_allclose(variance, 5 / 6 * (x.var(0) + 1e-6), rtol=1e-6)
+
+
+def test_labels_that_are_numbers_are_names_too_and_come_before_cells_of_their_name():
+    adata = make_cells()
+    adata.obs["kind"] = pd.Categorical(np.arange(adata.n_obs) % 3)
+    adata.obs_names = [str(i) for i in range(adata.n_obs)]
+    lc.model.CVAE.setup_anndata(adata, labels_key="kind")
+    model = lc.model.CVAE(adata, n_latent=2, hidden=(8,))
+    model.train(1, enable_progress_bar=False, accelerator="cpu")
+    assert list(model.generate(3, labels=1).obs["kind"]) == [1, 1, 1]
+    assert model.interpolate(0, 2, steps=3, labels=1).n_obs == 3
+    assert model.traverse(0, [0.0, 1.0], at=1, labels=1).n_obs == 2
+    adata.obs["text"] = adata.obs["kind"].astype(str)
+    lc.model.VAE.setup_anndata(adata, labels_key="text")
+    named = lc.model.VAE(adata, n_latent=2, hidden=(8,))
+    named.train(1, enable_progress_bar=False, accelerator="cpu")
+    groups = lc.tl.interpolate(adata, named, "0", "1", 3, groupby="text")
+    codes = named.get_latent_representation()
+    means = [codes[(adata.obs["text"] == name).to_numpy()].mean(axis=0) for name in "01"]
+    np.testing.assert_allclose(
+        groups.X, lc.tl.interpolate(adata, named, *means, 3, groupby="text").X, rtol=1e-4, atol=1e-5
+    )
+    assert named.interpolate("0", "1", steps=3).n_obs == 3

@@ -439,7 +439,8 @@ def test_a_view_is_refused_with_the_fix(cells, name):
         ({"mask_var": "hvg"}, r"var has no 'hvg' \(mask_var\)"),
         ({"mask_var": np.ones(5, dtype=bool)}, r"one boolean per gene \(24\)"),
         ({"mask_var": np.arange(24)}, r"one boolean per gene \(24\)"),
-        ({"mask_var": np.zeros(24, dtype=bool)}, "mask_var selects no gene"),
+        ({"mask_var": np.zeros(24, dtype=bool)}, "mask_var selects no gene; mask_var=None takes all"),
+        ({"mask_var": ["gene0", "gene3"]}, r"of names of genes, pass adata\.var_names\.isin\(names\)"),
         ({"gene_likelihood": "nb"}, "fractional values where counts are needed: cell 'cell"),
     ],
     ids=str,
@@ -467,3 +468,9 @@ def test_empty_cells_of_the_chosen_genes_are_named(cells, name):
     cells.layers["counts"] = counts
     with pytest.raises(DataError, match="1 cells without any counts: 'cell8'"):
         TOOLS[name](cells, layer="counts", **QUICK)
+
+
+def test_the_column_that_marks_no_gene_is_named(cells):
+    cells.var["highly_variable"] = False
+    with pytest.raises(DataError, match=r"var\['highly_variable'\] \(mask_var='auto'\) selects no gene"):
+        lc.tl.ae(cells, **QUICK)

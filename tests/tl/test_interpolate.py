@@ -379,8 +379,10 @@ def test_bad_arguments_are_named(ring):
         lc.tl.interpolate(adata, model, "left", np.zeros(3))
     twice = adata.copy()
     twice.obs_names = ["left", *adata.obs_names[1:]]
-    with pytest.raises(DataError, match="'left' is both a group of 'side' and a cell"):
-        lc.tl.interpolate(twice, model, "left", "right", use_rep="ring")
+    of_groups = lc.tl.interpolate(adata, model, "left", "right", 4, use_rep="ring")
+    np.testing.assert_array_equal(  # a group comes before a cell of its name
+        lc.tl.interpolate(twice, model, "left", "right", 4, use_rep="ring").X, of_groups.X
+    )
     with pytest.raises(DataError, match="path has 2 steps, 3 are needed"):
         lc.tl.rank_switches(path)
     with pytest.raises(DataError, match="path must be what lc.tl.interpolate returned"):
@@ -393,3 +395,20 @@ def test_bad_arguments_are_named(ring):
         lc.tl.rank_switches(path, max_fdr=0)
     with pytest.raises(DataError, match="least_change must be above 0"):
         lc.tl.rank_switches(path, least_change=0)
+
+
+def test_groups_of_few_cells_are_compared_by_their_own_cells():
+    """Not by the 30 nearest to either end, which in 24 cells are the same for both."""
+    counts = np.random.default_rng(0).poisson(3.0, size=(24, 12)).astype(np.float32)
+    counts[:10, 0] += 40
+    cells = ad.AnnData(counts)
+    cells.obs_names = [f"cell{i}" for i in range(24)]
+    cells.obs["t"] = np.where(np.arange(24) < 10, "A", "B")
+    model = lc.tl.vae(cells, max_epochs=2, n_latent=2, progress=False)
+    path = lc.tl.interpolate(cells, model, "A", "B", 4, groupby="t", use_rep="X_vae")
+    log = np.log1p(1e4 * cells.X / cells.X.sum(axis=1, keepdims=True))
+    expected = log[10:].mean(axis=0) - log[:10].mean(axis=0)
+    np.testing.assert_allclose(path.var["observed_change"], expected, rtol=1e-4, atol=1e-5)
+    assert path.var["observed_p"].iloc[0] < 1e-4
+    one = lc.tl.interpolate(cells, model, cells.obs_names[0], cells.obs_names[20], 4, use_rep="X_vae")
+    assert (one.var["observed_change"] != 0).any()

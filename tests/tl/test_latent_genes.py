@@ -145,9 +145,10 @@ def test_codes_under_another_key_must_be_named(source):
     adata = source.copy()
     adata.obsm["X_pca"] = np.zeros((240, 2))
     model = lc.tl.vae(adata, n_latent=2, hidden=(4,), max_epochs=1, key_added="X_mine", progress=False)
+    del adata.uns["mine"]  # nothing says whose codes these are
     with pytest.raises(DataError, match=r"no 'X_vae' \(there: .*X_pca, X_mine\).*use_rep="):
         lc.tl.rank_latent_genes(adata, model)
-    assert (set(adata.uns), set(adata.varm)) == ({"mine"}, set())
+    assert (set(adata.uns), set(adata.varm)) == (set(), set())
     lc.tl.rank_latent_genes(adata, model, use_rep="X_mine")
     adata.obs["third"] = [f"p{i % 3}" for i in range(240)]
     assert "genes_up" in lc.tl.describe_latent(adata, "X_mine", "third")
@@ -253,3 +254,59 @@ def test_without_decoupler_the_message_says_how_to_install_it(ranked, monkeypatc
     monkeypatch.setitem(sys.modules, "decoupler", None)
     with pytest.raises(ImportError, match=r"pip install \"latentcell\[enrich\]\""):
         lc.tl.enrich_latent_genes(ranked[0], sets_of(ranked[0]))
+
+
+@pytest.fixture
+def two_models(source):
+    """Cells with codes of two models under one key after the other."""
+    adata = source.copy()
+    first, second = (
+        lc.tl.vae(adata, layer="counts", n_latent=3, hidden=(16,), max_epochs=2, seed=seed, progress=False)
+        for seed in (0, 1)
+    )
+    return adata, first, second
+
+
+def test_genes_of_an_earlier_model_are_not_shown_for_new_codes(two_models):
+    adata, _, second = two_models
+    lc.tl.rank_latent_genes(adata, second)
+    part = adata[:100].copy()
+    assert "genes_up" in lc.tl.describe_latent(adata, "X_vae")
+    assert "genes_up" in lc.tl.describe_latent(part, "X_vae")  # of the same model still
+    lc.tl.vae(adata, layer="counts", n_latent=3, hidden=(16,), max_epochs=2, seed=2, progress=False)
+    assert "genes_up" not in lc.tl.describe_latent(adata, "X_vae")
+    with pytest.raises(DataError, match=r"is of an earlier model than the codes in adata\.obsm"):
+        lc.tl.describe_latent(adata, "X_vae", genes_key="rank_latent_genes")
+
+
+def test_the_codes_that_are_a_models_own_are_found_or_asked_for(two_models):
+    adata, first, second = two_models
+    lc.tl.rank_latent_genes(adata, second)
+    assert adata.uns["rank_latent_genes"]["params"]["groupby"] == "X_vae"
+    with pytest.raises(DataError, match=r"obsm\['X_vae'\] holds codes of another VAE than this one"):
+        lc.tl.rank_latent_genes(adata, first)
+    third = lc.tl.vae(
+        adata, layer="counts", n_latent=3, hidden=(16,), max_epochs=2, key_added="X_vae_3", progress=False
+    )
+    lc.tl.rank_latent_genes(adata, third)
+    assert adata.uns["rank_latent_genes"]["params"]["groupby"] == "X_vae_3"
+    second.train(1, enable_progress_bar=False)
+    with pytest.raises(DataError, match="another VAE than this one, as it is now"):
+        lc.tl.rank_latent_genes(adata, second)
+
+
+def test_directions_of_another_model_are_not_followed(two_models):
+    adata, first, second = two_models
+    adata.obs["on"] = adata.obsm["usage"][:, 0] > 0.1
+    lc.tl.latent_directions(adata, second, by="on", use_rep="X_vae")
+    name = adata.uns["latent_directions"]["names"][0]
+    lc.tl.move_along(adata, second, name)
+    with pytest.raises(DataError, match="are those of another model than this one"):
+        lc.tl.move_along(adata, first, name)
+
+
+def test_loadings_of_an_earlier_linear_decoder_go(source):
+    adata = source.copy()
+    for decoder, there in (("linear", True), ("mlp", False)):
+        lc.tl.vsc(adata, layer="counts", n_latent=3, decoder=decoder, max_epochs=1, progress=False)
+        assert ("vsc_loadings" in adata.varm) == there

@@ -19,7 +19,8 @@ from latentcell.train.loading import CellLoader
 from latentcell.train.run import Callback, Plan, fit
 
 from . import _files, _sound
-from ._cells import DataSpec
+from ._cells import DataSpec, matrix_of
+from ._mark import mark_of
 from ._query import prepare, reference_of
 from ._set_up import AbstractSetUp
 from ._templates import Templates, check_posterior, split_tensors
@@ -201,8 +202,9 @@ class AbstractModel(AbstractSetUp):
         DataError
             Naming genes, keys, categories or values that do not fit.
         """
-        self._cells(adata)
+        self._collect(adata, check=True)
         self._adata = adata
+        self._mark = mark_of(matrix_of(adata, self.spec.layer))
 
     @property
     def gene_likelihood(self) -> str:

@@ -89,13 +89,14 @@ def _pairs_of_groups(
         if groupby is None:
             raise DataError("name the groups with groupby=, or two sets of cells with idx1= and idx2=")
         if groupby not in obs:
+            there = [name for name in obs.columns if not str(name).startswith("_scvi")]
             raise DataError(
-                f"obs has no {groupby!r} (groupby); its columns are {list(obs.columns)}."
-                f"{nearest(groupby, obs)}"
+                f"obs has no {groupby!r} (groupby); its columns are {there}.{nearest(groupby, there)} A "
+                "model of lc.tl holds only the columns that it was told of: pass the cells as adata="
             )
         column = obs[groupby].astype("category")
         known = list(column.cat.remove_unused_categories().cat.categories)
-        wanted = known if group1 is None else [group1] if isinstance(group1, str) else list(group1)
+        wanted = known if group1 is None else [group1] if np.ndim(group1) == 0 else list(group1)
         if len(known) < 2:
             raise DataError(f"obs[{groupby!r}] has a single group; there is nothing to compare")
         for name in [*wanted, *([] if group2 is None else [group2])]:
@@ -118,7 +119,8 @@ def _pairs_of_groups(
 
 def _mask(obs: pd.DataFrame, cells: Any, argument: str) -> np.ndarray:
     if isinstance(cells, str):
-        return obs.index.isin(obs.query(cells).index)
+        numbered = obs.reset_index(drop=True)  # names of cells may repeat
+        return np.asarray(numbered.index.isin(numbered.query(cells).index))
     cells = np.asarray(cells)
     if cells.dtype == bool and cells.shape != (len(obs),):
         raise DataError(f"a boolean {argument} needs one entry per cell ({len(obs)}), got {cells.shape}")

@@ -68,7 +68,7 @@ def wanted_labels(spec: DataSpec, n_cells: int | None, labels: Labels) -> list |
         return None
     if spec.labels is None:
         raise DataError("labels need a model with setup_anndata(labels_key=...)")
-    if isinstance(labels, str):
+    if not isinstance(labels, Mapping) and np.ndim(labels) == 0:
         labels = {labels: n_cells if n_cells is not None else 1}
     if isinstance(labels, Mapping):
         for name, number in labels.items():

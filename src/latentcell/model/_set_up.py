@@ -15,7 +15,8 @@ from latentcell.nn.schedules import Cosine
 from latentcell.train.loading import Cells
 
 from . import _files
-from ._cells import DataSpec, check_registrable, collect, gene_positions
+from ._cells import DataSpec, check_registrable, collect, gene_positions, matrix_of, place_of
+from ._mark import mark_of
 
 
 def check_set_up(model_class: type, adata: AnnData | None, registry: dict | None) -> None:
@@ -59,6 +60,7 @@ class AbstractSetUp(BaseModelClass):
         self.params = params
         self.spec = DataSpec.from_registry(self.registry)
         self.train_defaults = dict(self.TRAIN_DEFAULTS)
+        self._mark = None if adata is None else mark_of(matrix_of(adata, self.spec.layer))
 
     @classmethod
     def setup_anndata(
@@ -146,7 +148,18 @@ class AbstractSetUp(BaseModelClass):
         return self._collect(adata, check=True)
 
     def _training_cells(self) -> Cells:
-        return self._collect(self._adata_or_own(None), check=False)
+        adata = self._adata_or_own(None)
+        now = mark_of(matrix_of(adata, self.spec.layer))
+        if self._mark is None or now is None or now == self._mark:
+            return self._collect(adata, check=False)
+        if now.shape == self._mark.shape:
+            raise DataError(
+                f"{place_of(self.spec.layer)} of the cells that this {type(self).__name__} was built with "
+                "was changed since, by sc.pp.normalize_total, log1p or scale perhaps, and would be read as "
+                "what it was before. Pass cells as they were with adata=, or build the model anew on a layer "
+                "that stays (adata.layers['counts'] = adata.X.copy(), then layer='counts')"
+            )
+        return self._collect(adata, check=True)
 
     def _adata_or_own(self, adata: AnnData | None) -> AnnData:
         found = self.adata if adata is None else adata

@@ -143,13 +143,11 @@ class AbstractWalks(AbstractDecoding):
         return new
 
     def _place(self, given: str | np.ndarray, argument: str) -> np.ndarray:
-        """A code (n_latent) from a label, a cell's name, or itself."""
-        if not isinstance(given, str):
+        """A code (n_latent) from a label, else a cell's name, or itself."""
+        if np.ndim(given):
             return self._checked_codes(np.asarray(given)[None])[0]
         is_label = self.spec.labels is not None and given in self.spec.labels
         is_cell = self.adata is not None and given in self.adata.obs_names
-        if is_label and is_cell:
-            raise DataError(f"{argument}={given!r} is both a label and a cell; pass a code")
         if is_label and self.spec.labels is not None:
             return self._average(self._mean_codes(), self.spec.labels.index(given))
         if is_cell and self.adata is not None:

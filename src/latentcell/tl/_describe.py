@@ -14,6 +14,8 @@ from latentcell._codes import active_dims, dimension_names, down, stored_codes, 
 from latentcell._errors import DataError, nearest
 from latentcell.metrics.dimensions import dimension_aurocs
 
+from ._fit import made_by
+
 _BLOCK = 2**22
 """Values of the matrix looked at in one step."""
 
@@ -41,7 +43,8 @@ def describe_latent(
         the columns of groups.
     genes_key
         ``uns`` key of what :func:`latentcell.tl.rank_latent_genes` wrote of these codes. None takes
-        ``"rank_latent_genes"`` if it is of these codes, and else leaves the columns of genes out.
+        ``"rank_latent_genes"`` if it is of these codes and of the model that made them, and else leaves the
+        columns of genes out.
     n_genes
         Genes to name in each direction.
     layer
@@ -201,7 +204,14 @@ def _genes(
             f"genes_key={genes_key!r} {what}; first call lc.tl.rank_latent_genes(adata, model, "
             f"use_rep={key!r}, key_added={genes_key!r})."
         )
-    if stored is None or of != key:
+    weights = None if stored is None else stored["params"].get(_keys.WEIGHTS)
+    other = of == key and made_by(adata, key, weights) is False
+    if genes_key is not None and other:
+        raise DataError(
+            f"genes_key={genes_key!r} is of an earlier model than the codes in adata.obsm[{key!r}]; call "
+            "lc.tl.rank_latent_genes(adata, model) again."
+        )
+    if stored is None or of != key or other:
         return {}
     there = stored["names"].dtype.names
     found = {}

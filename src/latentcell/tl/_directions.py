@@ -18,7 +18,7 @@ from latentcell.model import AE, CVAE, DCA, GAN, VAE, VSC, ConditionalGAN, Disen
 from latentcell.model._variational import AbstractVariational
 
 from ._features import LEAST_CELLS, Features, features_of
-from ._fit import added
+from ._fit import added, weights_of
 from ._places import check_places, places_of
 
 PENALTIES = np.logspace(-4, 1, 11)
@@ -195,6 +195,7 @@ def latent_directions(
             else np.array([hold] if isinstance(hold, str) else hold),
             "use_rep": use_rep or "",
             "seed": seed,
+            _keys.WEIGHTS: weights_of(model),
         },
     }
     added(uns=[key_added])
@@ -213,6 +214,12 @@ def direction_of(adata: AnnData, model: Any, direction: str | np.ndarray, key: s
             raise DataError(
                 f"direction={direction!r} is not in adata.uns[{key!r}]; there are {names[:20]}."
                 f"{nearest(direction, names)}"
+            )
+        of = adata.uns[key].get("params", {}).get(_keys.WEIGHTS)
+        if of is not None and str(of) != weights_of(model):
+            raise DataError(
+                f"the directions in adata.uns[{key!r}] are those of another model than this one, as it is "
+                "now; call lc.tl.latent_directions(adata, model, by=...) again"
             )
         direction = adata.uns[key]["directions"][names.index(direction)]
     vector = np.asarray(direction, dtype=np.float64)

@@ -257,6 +257,8 @@ def vsc(
     if model.params["decoder"] == "linear":
         adata.varm[_keys.loadings(key_added)] = on_genes(adata, model.spec.genes, model.get_loadings())
         added(varm=[_keys.loadings(key_added)])
+    else:
+        adata.varm.pop(_keys.loadings(key_added), None)  # of an earlier model with another decoder
     return model
 
 

@@ -1,6 +1,7 @@
 """What every verb that trains does: pick the genes and keys, train a model on them, say what was done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import numpy as np
@@ -159,7 +160,8 @@ def _can_be_written(name: Any, column: pd.Series) -> bool:
 
 
 def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
-    if isinstance(mask_var, str) and mask_var == "auto":
+    auto = isinstance(mask_var, str) and mask_var == "auto"
+    if auto:
         mask_var = _AUTO if _AUTO in adata.var else None
     if mask_var is None:
         return None
@@ -172,12 +174,30 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
         mask_var = adata.var[mask_var].to_numpy()
     mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
+        names = mask.dtype.kind in "UO" and set(mask.ravel().tolist()) <= set(adata.var_names)
         raise DataError(
             f"mask_var must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
+            + ("; of names of genes, pass adata.var_names.isin(names)" if names else "")
         )
     if not mask.any():
-        raise DataError("mask_var selects no gene")
+        what = f"var[{_AUTO!r}] (mask_var='auto')" if auto else "mask_var"
+        raise DataError(f"{what} selects no gene; mask_var=None takes all")
     return mask
+
+
+def weights_of(model: Any) -> str:
+    """A digest of a model's weights, by which what was computed with it is known again."""
+    digest = blake2b(digest_size=8)
+    for name, values in sorted(model.module.state_dict().items()):
+        digest.update(name.encode() + np.ascontiguousarray(values.cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def made_by(adata: AnnData, key: str, weights: Any) -> bool | None:
+    """Whether the codes under an ``obsm`` key are of the model with these weights; None if nothing says."""
+    known = adata.uns.get(_keys.params(key))
+    ours = known.get(_keys.WEIGHTS) if isinstance(known, Mapping) else None
+    return None if ours is None or weights is None else str(ours) == str(weights)
 
 
 def record(model: Model, layer: str | None, keys: dict[str, str | None]) -> dict[str, Any]:
@@ -192,6 +212,7 @@ def record(model: Model, layer: str | None, keys: dict[str, str | None]) -> dict
         "n_genes": len(model.spec.genes),
         "final": {name: float(frame[name].iloc[-1]) for name, frame in history.items()},
         "n_epochs": len(next(iter(history.values()))),
+        _keys.WEIGHTS: weights_of(model),
         "latentcell": __version__,
     }
     return known | {name: key for name, key in keys.items() if key is not None}

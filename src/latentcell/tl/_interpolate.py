@@ -27,8 +27,10 @@ from ._places import check_places, log_expression, places_of, rank_changes
 Along = Literal["line", "graph"]
 BAND = (0.05, 0.95)
 """Quantiles over the cells around a place, between which its bands lie."""
-LEAST_CELLS = 30
-"""Cells whose own expression is compared at an end of a path: fewer of a group, and those around it serve."""
+LEAST_CELLS = 3
+"""Cells of a group whose own expression is compared at an end of a path: of fewer, those around it serve."""
+NEAREST_CELLS = 30
+"""How many these are, at most."""
 
 
 def interpolate(
@@ -113,8 +115,8 @@ def interpolate(
     ``var["observed_change"]``, ``var["observed_p"]``
         How far the gene differs between the cells of both groups themselves, in means of log(1 + counts per
         10,000), else in the unit of the data, and Welch's p of it: what :func:`rank_switches` asks before it
-        believes the decoder. For ends that are codes, cells or groups of fewer than 30: the 30 cells nearest
-        to the end. Those were chosen by the model, so that their p is too small.
+        believes the decoder. For ends that are codes, cells or groups of fewer than 3: the cells nearest to
+        the end (30, at most a quarter of all). Those were chosen by the model, so that their p is too small.
     ``layers["lower"]``, ``layers["upper"]``
         Bands: the 5th and the 95th percentile of what is decoded at the codes of the `n_local` nearest cells,
         as the place itself is decoded, in the unit of ``X``. They say how much cells here differ, in what the
@@ -193,8 +195,9 @@ def interpolate(
         rows = _add_surroundings(path, model, codes, close, places, n_local, told, genes)
         path.uns[_keys.UNS]["local_cells"] = adata.obs_names.to_numpy(dtype=str)[rows]
         path.obs["nearest_cell"] = path.uns[_keys.UNS]["local_cells"][:, 0]
+        n_near = min(NEAREST_CELLS, max(LEAST_CELLS, len(codes) // 4))
         sides = [
-            own if own is not None and len(own) >= LEAST_CELLS else close.of(place[None], LEAST_CELLS)[1][0]
+            own if own is not None and len(own) >= LEAST_CELLS else close.of(place[None], n_near)[1][0]
             for own, place in ((cells[0], places[0]), (cells[-1], places[-1]))
         ]
         change, p = observed_change(adata, model, *sides)
@@ -280,7 +283,7 @@ def _code(given: Any, model: Any, argument: str) -> np.ndarray:
 
 
 def _cells_of(adata: AnnData, key: str | None, group: Any, argument: str) -> np.ndarray:
-    """Positions of the cells of a group, or of the one cell of this name."""
+    """Positions of the cells of a group, else of the one cell of this name."""
     cell = np.flatnonzero(adata.obs_names == group)
     if key is None:
         if len(cell) == 1:
@@ -294,8 +297,6 @@ def _cells_of(adata: AnnData, key: str | None, group: Any, argument: str) -> np.
             f"{nearest(key, adata.obs)}"
         )
     rows = np.flatnonzero((adata.obs[key] == group).to_numpy(dtype=bool, na_value=False))
-    if len(rows) and len(cell):
-        raise DataError(f"{argument}={group!r} is both a group of {key!r} and a cell; pass a code")
     if not len(rows) and len(cell) != 1:
         there = adata.obs[key].dropna().unique().tolist()
         raise DataError(

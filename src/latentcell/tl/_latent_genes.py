@@ -14,7 +14,7 @@ from latentcell._errors import DataError, nearest
 from latentcell.model import AE, CVAE, DCA, VAE, VSC, DisentangledVAE
 from latentcell.model._jacobian import AbstractJacobian, EffectScale
 
-from ._fit import added
+from ._fit import added, made_by, weights_of
 
 Direction = Literal["both", "up", "down"]
 
@@ -149,6 +149,7 @@ def rank_latent_genes(
             "model": type(model).__name__,
             "scale": found.scale,
             "n_ranked": len(model.spec.genes),
+            _keys.WEIGHTS: weights_of(model),
             "seed": seed,
         },
         **{part: _records(names, [group[part] for group in groups]) for part in groups[0]},
@@ -185,13 +186,21 @@ def _check(adata: AnnData, model: Any, direction: str, n_genes: int | None) -> N
 
 
 def _default_rep(adata: AnnData, model: Any) -> str:
-    """The key under which one-call verbs write the codes of a model of this class."""
-    key = _keys.latent(type(model).__name__.lower())
+    """Where one-call verbs write codes of a model of this class, or wrote those of this very model."""
+    key, weights = _keys.latent(type(model).__name__.lower()), weights_of(model)
+    own = [there for there in adata.obsm if made_by(adata, there, weights)]
+    if own and key not in own:
+        return own[0]
     if key not in adata.obsm:
         there = ", ".join(adata.obsm) or "nothing"
         raise DataError(
             f"adata.obsm has no {key!r} (there: {there}); say where this model's codes are with use_rep="
             f".{nearest(key, adata.obsm)}"
+        )
+    if made_by(adata, key, weights) is False:
+        raise DataError(
+            f"adata.obsm[{key!r}] holds codes of another {type(model).__name__} than this one, as it is now; "
+            "say where this model's codes are with use_rep="
         )
     return key
 
