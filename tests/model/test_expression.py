@@ -403,7 +403,7 @@ def test_one_group_may_be_a_number_and_models_of_verbs_are_told_apart_by_passing
     numbered = vae.differential_expression(cells, groupby="number", group1=1, n_samples_overall=50)
     np.testing.assert_array_equal(numbered["proba_de"], named["proba_de"])
     model = lc.tl.vae(vae.adata.copy(), max_epochs=1, n_latent=2, progress=False)
-    with pytest.raises(DataError, match=r"its columns are \[\]\..* pass the cells as adata="):
+    with pytest.raises(DataError, match=r"its columns are \[\]\..* pass the cells as adata=\."):
         model.differential_expression(groupby="kind")
 
 

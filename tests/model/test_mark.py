@@ -41,6 +41,12 @@ def test_changed_values_change_the_mark(change):
     assert mark_of(change(counts())) != mark_of(counts())
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, bool, np.uint8])
+def test_values_of_any_type_have_one(dtype):
+    assert mark_of((counts() > 1).astype(dtype)) == mark_of((counts() > 1).astype(np.float32))
+    assert mark_of(np.full((3, 2), 1e300)) is not None
+
+
 def test_the_mark_of_no_cells_is_one():
     assert mark_of(np.zeros((0, 3))) == mark_of(sparse.csr_matrix((0, 3)))
 

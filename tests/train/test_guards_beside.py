@@ -78,7 +78,8 @@ def test_the_same_error_and_the_same_weights(step, look_after, monkeypatch):
 
 def test_the_message_names_the_cell_and_gene_to_blame(later):
     model = build()
-    model.adata.layers["log"][17, 4] = 1e20  # after it was checked
+    model.adata.layers["log"][17, 4] = 1e20  # after it was checked, and where no mark is looked at
+    model._mark = None
     with pytest.raises(TrainingDivergedError) as error:
         fit(model, Spoil())
     message = str(error.value)

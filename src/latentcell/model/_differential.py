@@ -91,8 +91,8 @@ def _pairs_of_groups(
         if groupby not in obs:
             there = [name for name in obs.columns if not str(name).startswith("_scvi")]
             raise DataError(
-                f"obs has no {groupby!r} (groupby); its columns are {there}.{nearest(groupby, there)} A "
-                "model of lc.tl holds only the columns that it was told of: pass the cells as adata="
+                f"obs has no {groupby!r} (groupby); its columns are {there}. A model of lc.tl holds only the "
+                f"columns that it was told of: pass the cells as adata=.{nearest(groupby, there)}"
             )
         column = obs[groupby].astype("category")
         known = list(column.cat.remove_unused_categories().cat.categories)

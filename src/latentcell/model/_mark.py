@@ -39,10 +39,13 @@ def mark_of(matrix: Any) -> Mark | None:
     if isinstance(matrix, OnDisk) or not (isinstance(matrix, np.ndarray) or sparse.issparse(matrix)):
         return None
     rows = np.unique(np.linspace(0, max(matrix.shape[0] - 1, 0), N_ROWS, dtype=int))[: matrix.shape[0]]
-    some = sparse.csr_matrix(matrix[rows])
+    some = matrix[rows]
+    with np.errstate(over="ignore"):
+        some = sparse.csr_matrix(some if sparse.issparse(some) else some.astype(np.float32))
+        data = some.data.astype(np.float32)
     digest = blake2b(digest_size=16)
     for start, stop in zip(some.indptr[:-1], some.indptr[1:], strict=True):
-        values = some.data[start:stop]
-        values = values[values != 0].astype(np.float32)
+        values = data[start:stop]
+        values = values[values != 0]
         digest.update(len(values).to_bytes(8, "little") + np.sort(values).tobytes())
     return Mark(tuple(matrix.shape), digest.digest())
