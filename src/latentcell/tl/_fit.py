@@ -163,7 +163,9 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
         mask_var = _AUTO if _AUTO in adata.var else None
     if mask_var is None:
         return None
+    what = "mask_var"
     if isinstance(mask_var, str):
+        what = f"var[{mask_var!r}] (mask_var)"
         if mask_var not in adata.var:
             raise DataError(
                 f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}."
@@ -173,10 +175,10 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
     mask = np.asarray(mask_var)
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
         raise DataError(
-            f"mask_var must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
+            f"{what} must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
         )
     if not mask.any():
-        raise DataError("mask_var selects no gene")
+        raise DataError(f"{what} selects no gene")
     return mask
 
 
