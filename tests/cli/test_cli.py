@@ -340,6 +340,71 @@ def test_counts_of_a_layer_and_genes_by_name(cells, counts, tmp_path):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture
+def marked(cells, tmp_path):
+    """The cells as a file with every other gene marked as highly variable, and the first five in a column."""
+    adata = ad.read_h5ad(cells)
+    adata.var["highly_variable"] = np.arange(40) % 2 == 0
+    adata.var["mine"] = np.arange(40) < 5
+    adata.var["rank"] = np.arange(40)
+    adata.write_h5ad(tmp_path / "marked.h5ad")
+    return tmp_path / "marked.h5ad"
+
+
+def test_marked_genes_are_those_trained_on(marked, cells, tmp_path, capsys):
+    import latentcell as lc
+
+    model, adata = tmp_path / "model", ad.read_h5ad(marked)
+    genes = list(adata.var_names[adata.var["highly_variable"]])
+    options = ["--layer", "counts", "--batch-key", "batch", "--epochs", 2]
+    arguments = [marked, "--model", "vae", "-o", model, "--n-latent", 3, *options]
+    assert run("train", *arguments) == 0
+    assert "20 of 40 genes, those marked in var['highly_variable']" in capsys.readouterr().err
+    keys = {"layer": "counts", "batch_key": "batch"}
+    verb = lc.tl.vae(adata.copy(), n_latent=3, max_epochs=2, progress=False, **keys)
+    loaded = lc.model.load(model)
+    assert loaded.spec.genes == genes == verb.spec.genes
+
+    # the whole file goes into every other command
+    out, new = tmp_path / "out.h5ad", tmp_path / "new.h5ad"
+    assert run("embed", model, marked, "-o", out, "--quiet") == 0
+    np.testing.assert_array_equal(ad.read_h5ad(out).obsm["X_vae"], verb.get_latent_representation(adata))
+    assert ad.read_h5ad(out).n_vars == 40
+    assert run("generate", model, "-n", 30, "-o", new, "--data", marked, "--quiet") == 0
+    drawn = ad.read_h5ad(new)
+    assert list(drawn.var_names) == genes
+    assert list(drawn.var["rank"]) == list(range(0, 40, 2))
+    capsys.readouterr()
+    assert run("evaluate", marked, new, "--layer", "counts", "--n-trees", 3) == 0
+    assert f"{new}: 30 cells x 20 genes, 20 of them in all files" in capsys.readouterr().err
+    page = tmp_path / "page.html"
+    assert run("report", model, marked, "-o", page, "--basis", "pca", "--n-generated", 0, "--quiet") == 0
+    assert "40 in the data; the model has 20, of which 20 are there" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("chosen", "n_genes"), [("none", 40), ("mine", 5), ("highly_variable", 20)])
+def test_genes_are_chosen_by_a_column(marked, tmp_path, chosen, n_genes):
+    import latentcell as lc
+
+    model, options = tmp_path / "model", ["--epochs", 1, "--quiet", "--mask-var", chosen]
+    assert run("train", marked, "--model", "ae", "-o", model, *options) == 0
+    assert len(lc.model.load(model).spec.genes) == n_genes
+
+
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ("highly_varable", "Did you mean 'highly_variable'?"),
+        ("rank", "var['rank'] (mask_var) must be one boolean per gene (40), got int64"),
+    ],
+)
+def test_columns_that_mark_no_genes(marked, tmp_path, capsys, chosen, words):
+    options = ["--quiet", "--mask-var", chosen]
+    assert run("train", marked, "--model", "ae", "-o", tmp_path / "m", *options) == 1
+    assert words in one_line(capsys)
+    assert not (tmp_path / "m").exists()
+
+
 def test_missing_genes_are_named(cells, tmp_path, capsys):
     assert run("train", cells, "--model", "ae", "-o", tmp_path / "m", "--epochs", 1, "--quiet") == 0
     ad.read_h5ad(cells)[:, 2:].copy().write_h5ad(tmp_path / "fewer.h5ad")

@@ -94,6 +94,22 @@ def test_what_cannot_be_done(model, cells, tmp_path, message, options, words):
     assert not (tmp_path / "new").exists()
 
 
+def test_cells_without_the_batches_of_the_model(counts, cells, tmp_path, message, capsys):
+    folder, lacking = tmp_path / "vae", tmp_path / "lacking.h5ad"
+    options = ["--layer", "counts", "--batch-key", "batch", "--epochs", 1, "--quiet"]
+    assert run("train", cells, "--model", "vae", "-o", folder, *options) == 0
+    adata = counts.copy()
+    adata.layers["counts"] = adata.X.copy()
+    del adata.obs["batch"]
+    adata.write_h5ad(lacking)
+    capsys.readouterr()
+    assert run("report", folder, lacking, "-o", tmp_path / "a.html", "--quiet") == 1
+    said = message()
+    assert "adata.obs has no 'batch', the model's column of batches" in said
+    assert "Add one that holds the batch of every cell: 'a', 'b'" in said
+    assert not (tmp_path / "a.html").exists()
+
+
 def test_files_are_kept(model, cells, tmp_path, message):
     (tmp_path / "a.html").write_text("precious")
     assert run("report", model, cells, "-o", tmp_path / "a.html") == 1

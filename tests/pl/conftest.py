@@ -54,6 +54,28 @@ def cells() -> AnnData:
     return adata
 
 
+@pytest.fixture
+def many_groups():
+    """Makes four cells of each of so many groups, half of them called generated, some without a group."""
+
+    def make(n: int) -> AnnData:
+        names = [f"cell type {i}" for i in range(n)]
+        kind = np.append(np.tile(np.arange(n), 4), [-1, -1])
+        return AnnData(
+            np.zeros((len(kind), 1), dtype=np.float32),
+            obs=pd.DataFrame(
+                {
+                    "kind": pd.Categorical.from_codes(kind, names),
+                    "is_generated": np.arange(len(kind)) % 2 == 0,
+                },
+                index=[f"cell{i}" for i in range(len(kind))],
+            ),
+            obsm={name: np.random.default_rng(0).normal(size=(len(kind), 2)) for name in ("X_umap", "X_pca")},
+        )
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def pbmc_source() -> AnnData:
     return sc.datasets.pbmc68k_reduced()

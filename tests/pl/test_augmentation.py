@@ -223,3 +223,17 @@ def test_data_that_cannot_be_drawn(cells):
     with pytest.raises(DataError, match="NaN.*'cell3'.*'gene4'"):
         lc.pl.augmentation(cells, "pca")
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("n", [18, 20, 37, 70])
+def test_legends_of_many_groups_are_not_cut_off(many_groups, overlaps, n):
+    figure = lc.pl.augmentation(many_groups(n), "umap", "kind")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    texts = legend.get_texts()
+    names = [*(f"cell type {i}" for i in range(n)), "NA", "in the other panel"]
+    assert [text.get_text() for text in texts] == names
+    box, frame = legend.get_window_extent(), figure.bbox
+    assert frame.y0 <= box.y0 < box.y1 <= frame.y1
+    assert max(panel.get_window_extent().x1 for panel in panels(figure)) <= box.x0 < box.x1 <= frame.x1
+    assert overlaps(figure, [*texts, legend.get_title()]) == ([], [])

@@ -237,6 +237,32 @@ def test_the_legend_is_inside_the_figure_and_beside_the_panels(pbmc, overlaps, d
     assert legend.get_window_extent().x0 >= ax.get_window_extent().x1 - 1
 
 
+@pytest.mark.parametrize("n", [19, 20, 37, 70])
+@pytest.mark.parametrize("bases", [["umap"], ["umap", "pca"]], ids=["one", "two"])
+def test_legends_of_many_groups_are_not_cut_off(many_groups, overlaps, bases, n):
+    figure = lc.pl.embedding(many_groups(n), bases, "kind")
+    figure = figure.figure if isinstance(figure, Axes) else figure
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    texts = legend.get_texts()
+    assert [text.get_text() for text in texts] == [*(f"cell type {i}" for i in range(n)), "NA"]
+    box, frame = legend.get_window_extent(), figure.bbox
+    assert frame.y0 <= box.y0 < box.y1 <= frame.y1
+    assert max(ax.get_window_extent().x1 for ax in figure.axes) <= box.x0 < box.x1 <= frame.x1
+    assert overlaps(figure, [*texts, legend.get_title()]) == ([], [])
+    widths, heights = zip(*(ax.get_window_extent().size for ax in figure.axes), strict=True)
+    assert 0.9 < min(widths) / max(heights)  # columns take no room from the panels
+    assert max(widths) / min(heights) < 1.2
+
+
+def test_a_legend_of_given_axes_is_not_cut_off_below_or_above(many_groups):
+    figure, ax = plt.subplots(figsize=(8, 3))
+    lc.pl.embedding(many_groups(20), "umap", "kind", ax=ax)
+    figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+
+
 def test_given_axes(cells):
     figure, axes = plt.subplots(1, 2)
     assert lc.pl.embedding(cells, "umap", "cell_type", ax=axes[1]) is axes[1]

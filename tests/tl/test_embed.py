@@ -472,5 +472,5 @@ def test_empty_cells_of_the_chosen_genes_are_named(cells, name):
 
 def test_the_column_that_marks_no_gene_is_named(cells):
     cells.var["highly_variable"] = False
-    with pytest.raises(DataError, match=r"var\['highly_variable'\] \(mask_var='auto'\) selects no gene"):
+    with pytest.raises(DataError, match=r"var\['highly_variable'\] \(mask_var\) selects no gene"):
         lc.tl.ae(cells, **QUICK)

@@ -373,6 +373,35 @@ def test_what_is_suspicious_is_said(model, tmp_path):
     assert levels[0] == "bad"
 
 
+@pytest.mark.parametrize("name", ["adata", "held_out"])
+def test_cells_without_the_batches_of_the_model(cells, model, tmp_path, name):
+    lacking = make_cells(60, seed=1)
+    del lacking.obs["batch"]
+    given = {"adata": lacking} if name == "adata" else {"adata": cells, "held_out": lacking}
+    with pytest.raises(DataError) as caught:
+        lc.tl.report(given.pop("adata"), model, tmp_path / "page.html", **given)
+    said = str(caught.value)
+    assert said.startswith(f"{name}.obs has no 'batch', the model's column of batches (batch_key)")
+    assert "its columns are: kind, age" in said
+    assert "Add one that holds the batch of every cell: 'a', 'b'" in said
+    assert "\n" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix, pd.DataFrame, np.asarray], ids=str)
+def test_missing_genes_beside_all_kinds_of_obsm(model, tmp_path, form):
+    adata = make_cells()
+    places = np.random.default_rng(1).normal(size=(150, 2))
+    adata.obsm["X_map"] = places
+    further = np.arange(450.0).reshape(150, 3) % 7
+    options = {"index": adata.obs_names, "columns": list("abc")} if form is pd.DataFrame else {}
+    adata.obsm["further"] = form(further, **options)
+    page = Page(written(tmp_path, adata[:, 1:].copy(), model, basis="X_map", n_cells=100))
+    assert "1 of the model's 30 genes are missing" in page.sections["data"]
+    assert len(page.places("real")) == 100
+    assert len(np.unique(page.places("real"), axis=0)) > 90
+
+
 def test_small_groups_are_named(cells, model, tmp_path):
     adata = cells[np.r_[0:60:1][cells.obs["kind"][:60].to_numpy() != "NK"]].copy()
     adata.obs["part"] = ["tiny"] * 3 + ["rest"] * 37

@@ -133,6 +133,11 @@ def key(text: str) -> str:
     return text
 
 
+def mask(text: str) -> str | None:
+    """The name of a column of var, or None for ``none``: all genes."""
+    return None if text == "none" else text
+
+
 def names(text: str) -> list[str]:
     """Names separated by commas."""
     found = [name.strip() for name in text.split(",")]

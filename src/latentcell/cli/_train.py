@@ -16,6 +16,7 @@ from ._arguments import (
     add_batch_key,
     add_seed,
     key,
+    mask,
     positive,
     share,
 )
@@ -25,6 +26,7 @@ _TRAIN_EXAMPLES = """\
 examples:
   latentcell train cells.h5ad --model vsc -o vsc_model
   latentcell train cells.h5ad --model vae --layer counts --likelihood nb --batch-key donor -o vae_model
+  latentcell train cells.h5ad --model vae --mask-var none -o vae_of_all_genes
   latentcell train cells.h5ad --model cvae --labels-key cell_type -o cvae_model
   latentcell train cells.h5ad --model conditionalgan --labels-key cell_type -o gan_model
 """
@@ -48,6 +50,14 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--model", required=True, choices=tuple(MODELS))
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="MODEL_DIR")
     parser.add_argument("--layer", metavar="KEY", help="layer to model (default: X)")
+    parser.add_argument(
+        "--mask-var",
+        type=mask,
+        default="auto",
+        metavar="KEY",
+        help="column of var that marks the genes to model, or none: all genes "
+        "(default: highly_variable if it is there, else all)",
+    )
     add_batch_key(parser)
     parser.add_argument(
         "--labels-key",
@@ -100,10 +110,16 @@ def train(args: argparse.Namespace) -> None:
     adata = read(args.file)
     say(f"{args.file}: {adata.n_obs} cells x {adata.n_vars} genes; loading libraries")
     import latentcell as lc
+    from latentcell.tl._fit import selection
 
     model_class = getattr(lc.model, MODELS[args.model])
-    model_class.setup_anndata(adata, layer=args.layer, batch_key=args.batch_key, labels_key=args.labels_key)
-    model = model_class(adata, **given(n_latent=args.n_latent, gene_likelihood=args.likelihood))
+    keys = {"batch_key": args.batch_key, "labels_key": args.labels_key}
+    cells = selection(adata, args.layer, args.mask_var, keys)
+    if cells.n_vars < adata.n_vars:
+        marked = "highly_variable" if args.mask_var == "auto" else args.mask_var
+        say(f"{cells.n_vars} of {adata.n_vars} genes, those marked in var[{marked!r}]")
+    model_class.setup_anndata(cells, layer=args.layer, **keys)
+    model = model_class(cells, **given(n_latent=args.n_latent, gene_likelihood=args.likelihood))
     say(f"training {MODELS[args.model]}")
     training = given(max_epochs=args.epochs, train_size=args.train_size)
     model.train(**training, seed=args.seed, enable_progress_bar=not args.quiet)

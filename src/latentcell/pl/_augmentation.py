@@ -29,7 +29,6 @@ from ._points import (
     draw_legend,
     draw_points,
     legend_entries,
-    legend_width,
     number_range,
     panel_grid,
     point_size,
@@ -118,7 +117,7 @@ def augmentation(
     coloring = _coloring(adata, color, layer, generated)
     coordinates = _embeddings(adata, bases, layer, seed)
     legends = _legends(coloring)
-    axes = panel_grid(["2d"] * 2 * len(bases), 2, legend_width(legends))
+    axes = panel_grid(["2d"] * 2 * len(bases), 2, legends)
     norm, colormap = number_range(coloring), plt.get_cmap(cmap)
     size = point_size(adata.n_obs) if size is None else size
     order = np.random.default_rng(seed).permutation(adata.n_obs)  # no group covers another as a whole

@@ -24,7 +24,6 @@ from ._points import (
     draw_legend,
     draw_points,
     legend_entries,
-    legend_width,
     number_range,
     panel_grid,
     point_size,
@@ -120,7 +119,7 @@ def denoised(
     panels = [_values(adata, key, x, y, log1p) for key in keys]
     coloring = _all_alike(adata.n_obs) if color is None else coloring_of(adata, color, None)
     legends = legend_entries([coloring], on_data=False) if color is not None else []
-    axes = [ax] if ax is not None else panel_grid(["2d"] * len(keys), 3, legend_width(legends))
+    axes = [ax] if ax is not None else panel_grid(["2d"] * len(keys), 3, legends)
 
     size = point_size(adata.n_obs) if size is None else size
     norm, colormap = number_range(coloring), plt.get_cmap(cmap)

@@ -25,7 +25,6 @@ from ._points import (
     draw_legend,
     draw_points,
     legend_entries,
-    legend_width,
     number_range,
     panel_grid,
     point_size,
@@ -145,7 +144,7 @@ def embedding(
         axes, figure = [ax], ax.figure
     else:
         projections = [f"{xyz.shape[1]}d" for _, xyz, _ in panels]
-        axes = panel_grid(projections, ncols or (2 if clusters is not None else 3), legend_width(legends))
+        axes = panel_grid(projections, ncols or (2 if clusters is not None else 3), legends)
         figure = axes[0].figure
     assert figure is not None
 

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from latentcell._colors import MISSING, MISSING_COLOR, color_values, kept_colors
@@ -55,12 +59,15 @@ def number_range(coloring: Coloring) -> Normalize | None:
     return Normalize(finite.min(), finite.max()) if finite.size else Normalize(0, 1)
 
 
-def panel_grid(projections: Sequence[str], ncols: int, margin: float) -> list[Axes]:
-    """Panels on a new figure, about square, beside a legend of `margin` inches."""
+def panel_grid(
+    projections: Sequence[str], ncols: int, legends: Sequence[tuple[str, list[Line2D]]]
+) -> list[Axes]:
+    """Panels on a new figure, about square, with room for legends, or a colour bar, beside them."""
     ncols = min(ncols, len(projections))
     nrows = -(-len(projections) // ncols)
     side = plt.rcParams["figure.figsize"][1] * (1.0 if len(projections) == 1 else 0.85)
-    figure = plt.figure(figsize=(side * ncols + margin, side * nrows), layout="constrained")
+    width = side * ncols + _legend_width(legends, side * nrows)
+    figure = plt.figure(figsize=(width, side * nrows), layout="constrained")
     return [
         figure.add_subplot(nrows, ncols, i + 1, projection=None if projection == "2d" else projection)
         for i, projection in enumerate(projections)
@@ -135,42 +142,64 @@ def legend_entries(colorings: Sequence[Coloring], *, on_data: bool) -> list[tupl
     return list(legends.items())
 
 
-def _legend_columns(n_entries: int) -> int:
-    return 1 if n_entries <= 20 else 2 if n_entries <= 40 else 3
-
-
-def legend_width(legends: Sequence[tuple[str, list[Line2D]]]) -> float:
-    """Inches that the legends, or a colour bar in their place, take about."""
-    names = [str(handle.get_label()) for _, entries in legends for handle in entries]
-    longest = max(map(len, names), default=3)
-    return plt.rcParams["font.size"] / 72 * (0.6 * longest + 3) * _legend_columns(len(names))
-
-
-def draw_legend(where: Any, legends: Sequence[tuple[str, list[Line2D]]]) -> None:
-    """All legends as one block at the right, in columns as scanpy makes them."""
-    handles = [handle for _, entries in legends for handle in entries]
+def _handles(legends: Sequence[tuple[str, list[Line2D]]]) -> tuple[list[Line2D], list[int]]:
+    """All entries, with the title before those of each of several legends, and where these titles are."""
+    if len(legends) == 1:
+        return legends[0][1], []
+    handles: list[Line2D] = []
     headings: list[int] = []
-    if len(legends) > 1:
-        handles = []
-        for title, entries in legends:
-            headings.append(len(handles))
-            handles += [Line2D([], [], linestyle="", label=title), *entries]
-    ncols = _legend_columns(len(handles))
+    for title, entries in legends:
+        headings.append(len(handles))
+        handles += [Line2D([], [], linestyle="", label=title), *entries]
+    return handles, headings
+
+
+def _legend(where: Any, legends: Sequence[tuple[str, list[Line2D]]], ncols: int, **place: Any) -> Legend:
+    """All legends as one block."""
+    handles, headings = _handles(legends)
     title = legends[0][0] if len(legends) == 1 else ""
-    if isinstance(where, Axes):
-        offset = 1.15 if where.name == "3d" else 1.02
-        legend = where.legend(
-            handles=handles,
-            title=title,
-            frameon=False,
-            ncols=ncols,
-            loc="center left",
-            bbox_to_anchor=(offset, 0.5),
-        )
-    else:
-        legend = where.legend(
-            handles=handles, title=title, frameon=False, ncols=ncols, loc="outside right center"
-        )
+    legend = where.legend(handles=handles, title=title, frameon=False, ncols=ncols, **place)
     legend.set_alignment("left")
     for i in headings:
         legend.get_texts()[i].set_fontweight("bold")
+    return legend
+
+
+def _legend_columns(legends: Sequence[tuple[str, list[Line2D]]], height: float) -> tuple[int, float]:
+    """Columns in which the legends are no higher than `height` inches, and their width in inches.
+
+    As many as scanpy makes, or more where they would be cut off.
+    """
+    n_entries = len(_handles(legends)[0])
+    ncols = 1 if n_entries <= 20 else 2 if n_entries <= 40 else 3
+    pad = FontProperties(size=plt.rcParams["legend.fontsize"]).get_size_in_points() / 72
+    height = 0.98 * height - 2 * plt.rcParams["legend.borderaxespad"] * pad
+    while True:
+        figure = Figure()
+        FigureCanvasAgg(figure)
+        box = _legend(figure, legends, ncols, loc="center").get_window_extent()
+        if box.height <= height * figure.dpi or ncols >= n_entries:
+            return ncols, box.width / figure.dpi
+        ncols += 1
+
+
+def _legend_width(legends: Sequence[tuple[str, list[Line2D]]], height: float) -> float:
+    """Inches that the legends, or a colour bar in their place, take beside panels of `height` inches."""
+    size = plt.rcParams["font.size"] / 72
+    return _legend_columns(legends, height)[1] + size if legends else 4.8 * size
+
+
+def draw_legend(where: Any, legends: Sequence[tuple[str, list[Line2D]]]) -> None:
+    """All legends as one block at the right, in as many columns as its height asks for."""
+    figure = where.figure if isinstance(where, Axes) else where
+    height = figure.bbox.height
+    if isinstance(where, Axes):
+        own = where.get_position()
+        # beside other panels it keeps to its own, else it may reach to the edge of the figure
+        height *= own.height if len(figure.axes) > 1 else min(own.y0 + own.y1, 2 - own.y0 - own.y1)
+    ncols, _ = _legend_columns(legends, height / figure.dpi)
+    if isinstance(where, Axes):
+        offset = 1.15 if where.name == "3d" else 1.02
+        _legend(where, legends, ncols, loc="center left", bbox_to_anchor=(offset, 0.5))
+    else:
+        _legend(where, legends, ncols, loc="outside right center")

@@ -160,12 +160,13 @@ def _can_be_written(name: Any, column: pd.Series) -> bool:
 
 
 def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
-    auto = isinstance(mask_var, str) and mask_var == "auto"
-    if auto:
+    if isinstance(mask_var, str) and mask_var == "auto":
         mask_var = _AUTO if _AUTO in adata.var else None
     if mask_var is None:
         return None
+    what = "mask_var"
     if isinstance(mask_var, str):
+        what = f"var[{mask_var!r}] (mask_var)"
         if mask_var not in adata.var:
             raise DataError(
                 f"var has no {mask_var!r} (mask_var); its columns are {list(adata.var.columns)}."
@@ -176,11 +177,10 @@ def _genes(adata: AnnData, mask_var: Mask) -> np.ndarray | None:
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
         names = mask.dtype.kind in "UO" and set(mask.ravel().tolist()) <= set(adata.var_names)
         raise DataError(
-            f"mask_var must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
+            f"{what} must be one boolean per gene ({adata.n_vars}), got {mask.dtype} of shape {mask.shape}"
             + ("; of names of genes, pass adata.var_names.isin(names)" if names else "")
         )
     if not mask.any():
-        what = f"var[{_AUTO!r}] (mask_var='auto')" if auto else "mask_var"
         raise DataError(f"{what} selects no gene; mask_var=None takes all")
     return mask
 

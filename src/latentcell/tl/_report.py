@@ -195,6 +195,9 @@ def _checked(
 def _html(
     adata: AnnData, model: Any, held_out: AnnData | None, asked: Asked, say: Callable[[str], object]
 ) -> str:
+    _check_batches(adata, model, "adata")
+    if held_out is not None:
+        _check_batches(held_out, model, "held_out")
     say("looking at the data")
     unseen = held_out_rows(model.trained_on_, adata.obs_names)
     rows = _rows(adata.n_obs, unseen, asked.n_cells, asked.seed)
@@ -241,6 +244,19 @@ def _html(
     return page(name, lead, parts, data, _versions(asked))
 
 
+def _check_batches(cells: AnnData, model: Any, name: str) -> None:
+    """Refuse cells that do not say of which batch they are, where the model asks for it."""
+    key, known = model.spec.batch_key, model.spec.batch or []
+    if key is None or key in cells.obs:
+        return
+    named = ", ".join(repr(batch) for batch in known[:5]) + (", ..." if len(known) > 5 else "")
+    there = ", ".join(map(str, cells.obs)) or "none"
+    raise DataError(
+        f"{name}.obs has no {key!r}, the model's column of batches (batch_key); its columns are: {there}. "
+        f"Add one that holds the batch of every cell: {named}.{nearest(key, cells.obs)}"
+    )
+
+
 def _rows(n: int, unseen: np.ndarray | None, n_cells: int, seed: int) -> np.ndarray:
     """Rows to look at: all, or so many at random, with as many held-out ones as half of them."""
     if n <= n_cells:
@@ -260,9 +276,10 @@ def _fitting(adata: AnnData, model: Any, rows: np.ndarray) -> AnnData:
     matrix_of(adata, spec.layer)
     lacking = ~pd.Index(spec.genes).isin(adata.var_names)
     if lacking.any() and isinstance(model, AbstractModel):
-        filled = type(model).prepare_query_anndata(adata[rows], model)
-        for key in adata.obsm:
-            filled.obsm[key] = np.asarray(adata.obsm[key])[rows]
+        part = adata[rows]
+        filled = type(model).prepare_query_anndata(part, model)
+        for key in part.obsm:
+            filled.obsm[key] = part.obsm[key]
         filled.uns.update({key: value for key, value in adata.uns.items() if str(key).endswith("_colors")})
         return filled
     genes = match_genes(adata.var_names, spec.genes)
