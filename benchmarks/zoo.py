@@ -147,6 +147,10 @@ def one_run(method: str, name: str, seed: int) -> dict:
     codes, clusters = embed(method, adata, groupby, batch_key, seed)
     seconds = time.process_time() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    about = {"CPU seconds": seconds, "memory, GiB": memory, "dimensions": codes.shape[1]}
+    if np.ptp(codes, axis=0).max() < 1e-4:  # all cells in one place agree with nothing
+        protocols = ("kmeans_tsne", "leiden", "kmeans")
+        return {f"{what} {metric}": 0.0 for what in protocols for metric in ("nmi", "ari")} | about
     perplexity = min(40.0, (adata.n_obs - 1) / 3)
     table = lc.tl.compare(adata, {method: codes}, groupby, seeds=[seed], perplexity=perplexity)
     wanted = table[table["metric"].isin(["nmi", "ari"])]
@@ -161,7 +165,7 @@ def one_run(method: str, name: str, seed: int) -> dict:
     if batch_key is not None:
         batches = adata.obs[batch_key].astype(str).to_numpy()
         found |= {"purity": purity(codes, batches), "purity by chance": chance(labels, batches)}
-    return found | {"CPU seconds": seconds, "memory, GiB": memory, "dimensions": codes.shape[1]}
+    return found | about
 
 
 def is_possible(method: str, name: str) -> bool:

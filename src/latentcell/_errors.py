@@ -74,5 +74,9 @@ class ModelFileError(LatentcellError, ValueError):
     """A saved model cannot be read: missing, damaged, of another class or of an unknown version."""
 
 
+class LatentCollapseWarning(UserWarning):
+    """A model gives all cells the same code."""
+
+
 class ModeCollapseWarning(UserWarning):
     """A GAN draws cells near a part of the real ones only."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import latentcell as lc
-from latentcell._errors import DataError
+from latentcell._errors import DataError, LatentCollapseWarning
 from latentcell.nn.schedules import Linear
 from latentcell.testing import make_cells
 
@@ -51,7 +51,7 @@ def test_genes_that_are_lost_more_often_are_said_to_be():
     cells.layers["log"] = values
     lc.model.VASC.setup_anndata(cells, layer="log")
     model = lc.model.VASC(cells, hidden=(16,), steepness=8.0)
-    model.train(60, **FIXED)
+    model.train(200, **FIXED)
     lost = model.get_dropout_probability().mean(0)
     assert lost[::2].mean() > 2 * lost[1::2].mean()
 
@@ -105,3 +105,10 @@ def test_where_the_probability_of_loss_is_found():
     model.train(1, **FIXED)
     with pytest.raises(DataError, match=r"has no dropout; see get_dropout_probability\(\)"):
         model.get_denoised(which="dropout")
+
+
+def test_a_code_that_is_the_same_for_all_cells_is_told():
+    model = build(beta=100.0)
+    with pytest.warns(LatentCollapseWarning, match="all cells have the same code: this VASC learned nothing"):
+        model.train(200, **FIXED)
+    assert np.ptp(model.get_latent_representation(), axis=0).max() < 0.01

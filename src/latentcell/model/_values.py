@@ -1,5 +1,6 @@
 """Models of continuous values, which take counts as well: on a log scale."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, get_args
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentcell._errors import DataError
+from latentcell._errors import DataError, LatentCollapseWarning
 from latentcell.module.autoencoder import Batch
 from latentcell.nn.counts import Link
 from latentcell.nn.latents import Code
@@ -18,9 +19,12 @@ from latentcell.train.loading import CellLoader, Cells
 
 from ._assembly import Network
 from ._base import INFERENCE_BATCH
+from ._templates import Templates
 from ._variational import AbstractVariational
 
 Data = Literal["auto", "counts", "values"]
+ONE_PLACE = 0.01
+"""Codes within so much of each other, in standard deviations of the prior, are one."""
 
 
 class AbstractValues(AbstractVariational):
@@ -64,6 +68,19 @@ class AbstractValues(AbstractVariational):
         for _, _, values in self._stream(sums, None, self.train_indices_, None):
             total += values.sum(axis=0, dtype=np.float64)
         likelihood.smear(*torch.from_numpy(total).float().to(likelihood.factor.device))
+
+    def _remember(self, rows: np.ndarray, seed: int) -> Templates:
+        found = super()._remember(rows, seed)
+        several = len(self.spec.genes) > 1  # of one gene, relative to itself, there is nothing to learn
+        if several and np.ptp(found.posterior["loc"], axis=0).max() < ONE_PLACE:
+            warnings.warn(
+                f"all cells have the same code: this {type(self).__name__} learned nothing about them but "
+                "their mean (posterior collapse). Let the weight of the KL rise, beta=latentcell.nn.schedules"
+                ".Linear(0.0, 1.0, end=0.1), lower it, or train with another seed",
+                LatentCollapseWarning,
+                stacklevel=2,
+            )
+        return found
 
     def _latent_detail(self) -> str:
         return "normal"
