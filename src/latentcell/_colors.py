@@ -25,8 +25,43 @@ _ALIKE = 0.25
 """Colours less far apart than this in the RGB cube are taken for one another."""
 
 
-_R_COLORS: dict[str, str] = getattr(getattr(sc.pl, "_utils", None), "additional_colors", {})
-"""Names of R that scanpy also takes for colours."""
+_R_COLORS = {
+    "antiquewhite2": "#eedfcc",
+    "azure3": "#c1cdcd",
+    "chartreuse3": "#66cd00",
+    "darkolivegreen2": "#bcee68",
+    "firebrick3": "#cd2626",
+    "gold2": "#eec900",
+    "grey10": "#1a1a1a",
+    "grey20": "#333333",
+    "grey30": "#4d4d4d",
+    "grey40": "#666666",
+    "grey50": "#7f7f7f",
+    "grey60": "#999999",
+    "grey65": "#a6a6a6",
+    "grey77": "#c4c4c4",
+    "grey80": "#cccccc",
+    "grey90": "#e5e5e5",
+    "indianred 3": "#cd5555",
+    "khaki2": "#eee685",
+    "lightblue3": "#9ac0cd",
+    "mediumorchid1": "#e066ff",
+    "mediumpurple3": "#8968cd",
+    "olivedrab3": "#9acd32",
+    "orchid3": "#b452cd",
+    "palegreen3": "#7ccd7c",
+    "palevioletred3": "#cd6889",
+    "plum3": "#cd96cd",
+    "purple4": "#551a8b",
+    "seagreen4": "#2e8b57",
+    "slategray3": "#9fb6cd",
+    "snow4": "#8b8989",
+    "tomato2": "#ee5c42",
+    "violetred": "#d02090",
+    "wheat4": "#8b7e66",
+    "yellow4": "#8b8b00",
+}
+"""Names of R that scanpy also takes for colours; in which module it has them differs by version."""
 
 
 def as_labels(values: pd.Series) -> pd.Categorical | None:
