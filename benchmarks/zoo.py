@@ -6,7 +6,7 @@
 One file per run is written to the folder, and a run whose file is there is not done again: the command can be
 stopped and started at will, and models that are added later join the others. `--table` prints what is there.
 
-Models are named by class of ``lc.model`` and trained at their defaults (but for what `VARIANTS` sets) on
+Models are named by class of ``lc.model`` and trained at their defaults (but for what zoo_rows.py sets) on
 counts of at most 2,000 variable genes (on log2 values of Yan, which are no counts), told the batch where
 there is one. Codes are judged by ``lc.tl.compare``: k-means with the true number of clusters on t-SNE, and
 Leiden at the resolution with the best NMI; clusters that a model finds by itself (SAUCIE, DESC) as they
@@ -36,39 +36,10 @@ from seed_table import data_folder, prepare, scaled, variable
 from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF, PCA
 from sklearn.neighbors import NearestNeighbors
+from zoo_rows import BASELINES, COUNTS_ONLY, DATA, MODELS, VARIANTS
 
 import latentcell as lc
 
-DATA = {
-    "pbmc3k": None,
-    "cellmix": "batch",
-    "kang": "condition",
-    "splatter": None,
-    "yan": None,
-}
-"""Data sets and their batches."""
-BASELINES = ("PCA", "NMF", "SCVI")
-VARIANTS: dict[str, tuple[str, str | None, dict]] = {
-    "VAE (zinb)": ("VAE", None, {"gene_likelihood": "zinb"}),
-    "VAE (scvi)": ("VAE", "scvi", {}),
-}
-"""Rows that are a class with a preset or with arguments of its own."""
-MODELS = (
-    *BASELINES,
-    "AE",
-    "VAE",
-    *VARIANTS,
-    "VSC",
-    "CVAE",
-    "DisentangledVAE",
-    "DCA",
-    "VASC",
-    "SCVIS",
-    "SAUCIE",
-    "DESC",
-    "GAN",
-)
-COUNTS_ONLY = ("DCA", "SCVI", *VARIANTS)
 N_NEIGHBORS = 30
 
 

@@ -6,6 +6,7 @@ Reads benchmarks/results/zoo/*.json, one file for each model, data set and seed.
 """
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -14,26 +15,10 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[2]
-DATA = {"pbmc3k": "PBMC3k", "cellmix": "cell lines", "kang": "Kang", "splatter": "Splatter", "yan": "Yan"}
-BASELINES = ("PCA", "NMF", "SCVI")
-MODELS = (
-    *BASELINES,
-    *(
-        "AE",
-        "VAE",
-        "VAE (zinb)",
-        "VAE (scvi)",
-        "VSC",
-        "DisentangledVAE",
-        "DCA",
-        "VASC",
-        "SCVIS",
-        "SAUCIE",
-        "DESC",
-        "GAN",
-        "CVAE",
-    ),
-)
+ROWS = runpy.run_path(str(ROOT / "benchmarks/zoo_rows.py"))
+MODELS = ROWS["MODELS"]
+TITLES = {"pbmc3k": "PBMC3k", "cellmix": "cell lines", "kang": "Kang", "splatter": "Splatter", "yan": "Yan"}
+DATA = {name: TITLES[name] for name in ROWS["DATA"]}
 AGREEMENT = {
     "leiden ari": "Leiden at the best resolution, ARI",
     "leiden nmi": "Leiden at the best resolution, NMI",
